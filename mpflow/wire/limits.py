@@ -1,0 +1,216 @@
+"""`Limits`, one frozen value with a finite default on every axis, and what counts against it.
+
+Knows: the axes, their defaults and sizes, and the counts that nested levels share.
+Must not know: who reads, or what a part means.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+
+from mpflow.errors import LimitExceeded, PartRef
+
+__all__ = ["Budget", "Limits", "parse_size"]
+
+_UNITS = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _UNITS[f"{_letter}b"] = 1000**_power
+    _UNITS[f"{_letter}ib"] = 1024**_power
+_SIZE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,6}))?[ ]?([A-Za-z]{0,3})")
+
+
+def parse_size(value: int | str | None) -> int | None:
+    """A size in bytes: an int, or a string such as `"2 GiB"`, `"64KiB"`, `"1.5 MB"`, or None.
+
+    Units are B, KB, MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB (powers of 1024), in any
+    case. Anything else raises `ValueError`; a bool or a float raises `TypeError`.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        factor = _UNITS.get(match[3].lower()) if match else None
+        if match is None or factor is None:
+            raise ValueError(f"expected a size such as 65536 or '2 GiB', got {value!r}")
+        whole, fraction = int(match[1]), match[2]
+        size = whole * factor
+        if fraction:
+            size += int(fraction) * factor // 10 ** len(fraction)
+        return size
+    if type(value) is not int:
+        raise TypeError(f"expected a size as int, str or None, got {value!r}")
+    if value < 0:
+        raise ValueError(f"expected a size of at least 0, got {value}")
+    return value
+
+
+def _seconds(value: float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected seconds as a number or None, got {value!r}")
+    if not value > 0:
+        raise ValueError(f"expected more than 0 seconds, got {value}")
+    return float(value)
+
+
+def _ratio(value: float | None) -> float | None:
+    if value is not None and not value >= 1:
+        raise ValueError(f"expected a ratio of at least 1, got {value}")
+    return value
+
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+def _size(default: int) -> Any:
+    return attrs.field(default=default, converter=parse_size)
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How much a message may be and cost. Each field is one axis; None switches it off.
+
+    Sizes are bytes, as an int or a string such as `"2 GiB"`; times are seconds. Counts and sizes
+    are summed over all nesting levels, as the bytes come, whatever any Content-Length says; bytes
+    that are drained count too. Of two limits that are *given*, one may not make the other
+    unreachable: that raises `ValueError`. A default gives way in silence.
+    """
+
+    max_parts: int | None = _size(1000)
+    """Parts in the message, over all levels."""
+    max_headers: int | None = _size(32)
+    """Header fields of one part."""
+    max_header_line: int | None = _size(4 * KIB)
+    """Bytes of one line of a header block, or of one delimiter line with its padding."""
+    max_header_bytes: int | None = _size(8 * KIB)
+    """Bytes of the header block of one part."""
+    max_total_header_bytes: int | None = _size(256 * KIB)
+    """Bytes of all header blocks, over all levels."""
+    max_boundary: int | None = _size(70)
+    """Characters of a boundary (RFC 2046, 5.1.1)."""
+    max_preamble: int | None = _size(8 * KIB)
+    """Bytes before the first delimiter, a level."""
+    max_epilogue: int | None = _size(8 * KIB)
+    """Bytes after the close delimiter, a level."""
+    max_part_bytes: int | None = _size(256 * MIB)
+    """Bytes of the body of one part, as they are on the wire."""
+    max_total_bytes: int | None = _size(GIB)
+    """Bytes of the whole message up to its close delimiter."""
+    max_memory: int | None = _size(MIB)
+    """Bytes that one part may gather in memory (`read`, `text`, `json`, `form`, `readline`)."""
+    max_total_memory: int | None = _size(16 * MIB)
+    """Bytes that all parts together may gather in memory."""
+    max_spool_bytes: int | None = _size(256 * MIB)
+    """Bytes that one flow may spool to disk."""
+    max_depth: int | None = _size(4)
+    """Levels of multiparts: 1 allows none inside the outermost."""
+    max_decoded_bytes: int | None = _size(256 * MIB)
+    """Bytes that one part may become when its codings are undone."""
+    max_decoded_ratio: float | None = attrs.field(default=100.0, converter=_ratio)
+    """How many times its size a part may grow when decoded, once past 1 MiB of output."""
+    idle_timeout: float | None = attrs.field(default=30.0, converter=_seconds)
+    """Seconds to wait for the next bytes of the source."""
+    stall_timeout: float | None = attrs.field(default=60.0, converter=_seconds)
+    """Seconds that a flow may wait for a handler while nothing moves."""
+    handler_timeout: float | None = attrs.field(default=300.0, converter=_seconds)
+    """Seconds from the moment a handler has its whole body to its answer."""
+
+    def __attrs_post_init__(self) -> None:
+        self._check_reachable()
+
+    @classmethod
+    def stream(cls, **changes: Any) -> Limits:
+        """Limits for a stream without end: no count of parts and no totals; `changes` on top."""
+        return cls(
+            **{
+                "max_parts": None,
+                "max_total_bytes": None,
+                "max_total_header_bytes": None,
+                "max_total_memory": None,
+                **changes,
+            }
+        )
+
+    def tighten(self, other: Limits) -> Limits:
+        """The tighter of each field of the two. None is no limit."""
+        tighter = {
+            name: min((v for v in (mine, getattr(other, name)) if v is not None), default=None)
+            for name, mine in attrs.asdict(self).items()
+        }
+        return _unchecked(tighter)
+
+    def _check_reachable(self) -> None:
+        for small, large in _ORDERED:
+            low, high = getattr(self, small), getattr(self, large)
+            given = low != _DEFAULTS[small] and high != _DEFAULTS[large] if _DEFAULTS else False
+            if given and low is not None and high is not None and low > high:
+                raise ValueError(
+                    f"{small} = {low} can never be reached below {large} = {high}: "
+                    f"lower {small}, or raise {large}"
+                )
+
+
+_ORDERED = (
+    ("max_header_line", "max_header_bytes"),
+    ("max_header_bytes", "max_total_header_bytes"),
+    ("max_total_header_bytes", "max_total_bytes"),
+    ("max_part_bytes", "max_total_bytes"),
+    ("max_memory", "max_total_memory"),
+    ("max_memory", "max_decoded_bytes"),
+)
+_DEFAULTS: dict[str, Any] = {}
+_DEFAULTS.update(attrs.asdict(Limits()))
+
+
+def _unchecked(values: dict[str, Any]) -> Limits:
+    """Limits made of two that were each checked: one may undercut the other's fields."""
+    limits = object.__new__(Limits)
+    for name, value in values.items():
+        object.__setattr__(limits, name, value)
+    return limits
+
+
+@attrs.define(eq=False)
+class _Counts:
+    """What all levels of one message have used up together."""
+
+    parts: int = 0
+    header_bytes: int = 0
+    memory: int = 0
+
+
+@attrs.define(eq=False)
+class Budget:
+    """A level's place in the message: the limits, the counts that all levels share, the path.
+
+    `path` holds the indexes of the parts around this level, outermost first; it is empty for the
+    outermost.
+    """
+
+    limits: Limits = attrs.field(factory=Limits)
+    path: tuple[int, ...] = ()
+    counts: _Counts = attrs.field(factory=_Counts)
+
+    def nested(self, path: tuple[int, ...], *, part: PartRef | None = None) -> Budget:
+        """The budget of the multipart inside the part at `path`; past `max_depth` it raises."""
+        depth = self.limits.max_depth
+        if depth is not None and len(path) + 1 > depth:
+            raise LimitExceeded("max_depth", depth, part=part)
+        return Budget(self.limits, path, self.counts)
+
+    def take_memory(self, size: int, *, part: PartRef | None = None) -> None:
+        """Count `size` more bytes that a part gathers."""
+        self.counts.memory += size
+        limit = self.limits.max_total_memory
+        if limit is not None and self.counts.memory > limit:
+            raise LimitExceeded("max_total_memory", limit, part=part)
+
+    def give_memory(self, size: int) -> None:
+        """Take back what `take_memory` counted, for bytes that were let go again."""
+        self.counts.memory -= size
