@@ -1,0 +1,1 @@
+"""The tests mirror the house; helpers are imported as `tests.clock` and its like."""

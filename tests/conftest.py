@@ -1,0 +1,45 @@
+"""What every test shares: the backends, and hypothesis' profiles.
+
+Knows: on what the suite runs. Must not know: anything of mpflow.
+
+A portable async module says `pytestmark = pytest.mark.anyio` and runs on asyncio, uvloop and trio;
+a trio-native one says `pytestmark = pytest.mark.trio`; none says both. A test that waits for time
+to pass says `@virtual_time` too (see tests/clock.py), and no test sleeps in real time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.clock import VirtualBackend
+
+# The backend's fixture is made once a test, not once an example; nothing in it changes between
+# two examples, so the health check has nothing to warn about.
+_CALM = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile("ci", deadline=None, suppress_health_check=_CALM)
+settings.register_profile(
+    "long", deadline=None, suppress_health_check=_CALM, max_examples=5000, print_blob=True
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+        pytest.param(("trio", {"restrict_keyboard_interrupt_to_checkpoints": True}), id="trio"),
+    ]
+)
+def anyio_backend(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The backend of a portable test; under `@virtual_time` one whose clock is virtual."""
+    if isinstance(request.param, VirtualBackend):
+        yield request.param.start(monkeypatch)
+    else:
+        yield request.param
