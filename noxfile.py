@@ -1,0 +1,158 @@
+"""Every check of the project, one session each; `nox -l` lists them.
+
+Knows: how each check is set up and run. Must not know: any tool's settings, which stand in
+pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+DEFAULT = ["tests", "lint", "types", "layers", "docs", "package"]
+# What `full` adds.
+SLOW = ["clients", "fuzz", "bench"]
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+nox.options.sessions = DEFAULT
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PROJECT, name))
+
+
+def find_pyenv() -> None:
+    """Lets nox see each Python that pyenv has installed, whatever .python-version selects."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [path for v in PYTHONS for path in sorted(versions.glob(f"{v}.*"))[-1:]]
+    if found:
+        os.environ["PYENV_VERSION"] = ":".join(path.name for path in found)
+        os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *(f"{p}/bin" for p in found)])
+
+
+find_pyenv()
+
+
+def install_for_tests(session: nox.Session) -> None:
+    session.install("-e", ".[trio,serve]", *group("test"))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The suite, measured: 95 % of all branches, and every branch of the wire."""
+    install_for_tests(session)
+    data = Path(session.create_tmp()).resolve() / "coverage"
+    env = {"COVERAGE_FILE": str(data)}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run("coverage", "combine", "-q", env=env)
+    if session.posargs:
+        return  # a part of the suite covers a part of the code
+    session.run("coverage", "report", env=env)
+    session.run(
+        "coverage",
+        "report",
+        "--include=mpflow/wire/*",
+        "--fail-under=100",
+        "--precision=2",
+        env=env,
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: its rules, and its format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy and pyright, both strict; the public types complete; the typing cases."""
+    session.install("-e", ".[trio,serve]", *group("types"), *group("test"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "mpflow", "--ignoreexternal")
+    session.run("pytest", "-m", "typing", "tests/typing", *session.posargs)
+
+
+@nox.session
+def layers(session: nox.Session) -> None:
+    """Who may import whom."""
+    session.install("-e", ".[trio,serve]", *group("layers"))
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, warnings as errors, and its examples."""
+    session.install("-e", ".[trio,serve]", *group("docs"), *group("test"))
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("pytest", "docs", "tests/test_readme.py", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel, built from the sdist, passes the suite where the source is not."""
+    session.install("build[uv]")
+    work = Path(session.create_tmp()).resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    session.run("python", "-m", "build", "--installer=uv", "--outdir", str(work / "dist"), ".")
+    (wheel,) = (work / "dist").glob("*.whl")
+    session.install(f"{wheel}[trio,serve]", *group("test"))
+
+    # The tests alone, and an empty folder to stand in: `mpflow` can only come from the wheel.
+    for name in ("tests", "docs"):
+        shutil.copytree(ROOT / name, work / name, ignore=shutil.ignore_patterns("_build", "__py*"))
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"):
+        shutil.copy2(ROOT / name, work / name)
+    empty = work / "empty"
+    empty.mkdir()
+    session.chdir(empty)
+    session.run(
+        *("python", "-P", "-m", "pytest", "-c", "../pyproject.toml", "../tests", "../docs"),
+        *session.posargs,
+        env={"MPFLOW_WHEEL": str(wheel), "PYTHONSAFEPATH": "1"},
+    )
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """Real clients against the real service; one that is missing is a failure, not a skip."""
+    install_for_tests(session)
+    session.run("pytest", "-m", "clients", "tests/clients", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Hypothesis for longer: every property with thousands of examples."""
+    install_for_tests(session)
+    env = {"HYPOTHESIS_PROFILE": "long"}
+    session.run("pytest", "-m", "hypothesis", "tests", *session.posargs, env=env)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks: what they measure, and the bounds that they hold."""
+    install_for_tests(session)
+    session.run("pytest", "-s", "-m", "benchmark", "tests/benchmarks", *session.posargs)
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """Everything above."""
+    for version in PYTHONS:
+        session.notify(f"tests-{version}")
+    for name in [*DEFAULT[1:], *SLOW]:
+        session.notify(name)
