@@ -43,14 +43,14 @@ def _run(*command: str) -> str:
 
 
 def _add(findings: Findings, path: str, line: int, message: str) -> None:
-    lines = findings.setdefault(Path(path).resolve(), {})
+    lines = findings.setdefault((ROOT / path).resolve(), {})
     lines[line] = f"{lines[line]}; {message}" if line in lines else message
 
 
 @cache
 def mypy() -> Findings:
     findings: Findings = {}
-    output = _run("mypy", "--output=json", "--show-absolute-path", *map(str, CASES))
+    output = _run("mypy", "--output=json", *map(str, CASES))
     for entry in map(json.loads, filter(None, output.splitlines())):
         if entry["severity"] == "error":
             _add(findings, entry["file"], entry["line"], entry["message"])
