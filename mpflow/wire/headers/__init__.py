@@ -1,0 +1,32 @@
+"""Header blocks, Content-Type and Content-Disposition: parsed and formatted.
+
+Knows: the names of this package that others use. Must not know: anything else.
+"""
+
+from mpflow.wire.headers.formats import format_disposition, format_head, format_parameter, quote
+from mpflow.wire.headers.head import Head, parse_head
+from mpflow.wire.headers.policy import DEVIATIONS, LENIENT, TOLERANCES, Deviation, Policy
+from mpflow.wire.headers.values import (
+    ContentType,
+    Disposition,
+    parse_content_type,
+    parse_disposition,
+)
+
+__all__ = [
+    "DEVIATIONS",
+    "LENIENT",
+    "TOLERANCES",
+    "ContentType",
+    "Deviation",
+    "Disposition",
+    "Head",
+    "Policy",
+    "format_disposition",
+    "format_head",
+    "format_parameter",
+    "parse_content_type",
+    "parse_disposition",
+    "parse_head",
+    "quote",
+]
