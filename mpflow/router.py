@@ -1,0 +1,218 @@
+"""The table of routes: what goes where.
+
+Knows: routes in order of registration, and which of them takes a part.
+Must not know: how a part is handled; tasks, channels, results. `Router`, which dispatches, is
+made of this table in `mpflow.flow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias, TypeVar, Unpack, overload
+
+from mpflow.errors import RouteError, excerpt
+from mpflow.info import PartInfo
+from mpflow.part import Part
+from mpflow.predicates import MatchOptions, Predicate, PredicateLike, as_predicate, keywords
+from mpflow.predicates.implication import implies, literal_name, never_matches, split_name
+from mpflow.routes import Handler, OnError, Route
+from mpflow.signatures import check_handler, handler_name
+from mpflow.wire.limits import Limits
+
+__all__ = ["Handler", "OnError", "Route", "RouteOptions", "RouteTable"]
+
+T = TypeVar("T")
+H = TypeVar(
+    "H",
+    bound=Callable[[Part], Awaitable[Any]] | Callable[[Part], AbstractAsyncContextManager[Any]],
+)
+
+_Candidates: TypeAlias = tuple[tuple[Predicate | None, Route[Any]], ...]
+"""What is left to ask (None: nothing), and the route it is for, in order of registration."""
+
+_DEFAULT_TOTAL = Limits().max_total_bytes
+
+
+class RouteOptions(MatchOptions, total=False):
+    """The keywords of `route` and `add`: what the route asks for, and its policies.
+
+    key: what its results are found under; the literal `name=` if absent. Routes may share one.
+    required: a body without such a part is refused.
+    max_count: how many parts it takes at most; one more is refused.
+    max_bytes: bytes of one part, in place of `Limits.max_part_bytes`; `"500 MiB"` will do.
+    timeout: seconds from the handler's call to its answer.
+    on_error: `"abort"` (default) ends the flow at a failure, `"collect"` keeps it and goes on.
+    """
+
+    key: str | None
+    required: bool
+    max_count: int | None
+    max_bytes: int | str | None
+    timeout: float | None
+    on_error: OnError
+
+
+class RouteTable:
+    """Routes in order of registration; the first that matches a part takes it.
+
+    `limits` bounds every message that is dispatched; `max_handlers` (at least 1) is how many
+    handlers run at once. A route that can never match, and options or a handler that cannot
+    work, raise `RouteError` when they are registered.
+    """
+
+    def __init__(self, *, limits: Limits | None = None, max_handlers: int = 16) -> None:
+        if type(max_handlers) is not int or max_handlers < 1:
+            raise RouteError(
+                f"expected max_handlers as an int of at least 1, got {excerpt(repr(max_handlers))}"
+            )
+        self.limits = limits
+        self.max_handlers = max_handlers
+        self._routes: tuple[Route[Any], ...] = ()
+        self._keys: frozenset[str] = frozenset()
+        self._by_name: dict[str | None, _Candidates] | None = None
+        self._nameless: _Candidates = ()
+
+    @property
+    def routes(self) -> tuple[Route[Any], ...]:
+        """The routes, in order of registration."""
+        return self._routes
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that routes declare."""
+        return self._keys
+
+    def route(
+        self, predicate: PredicateLike | None = None, **options: Unpack[RouteOptions]
+    ) -> Callable[[H], H]:
+        """A decorator that registers a handler and returns it unchanged.
+
+        The keywords are joined with `predicate` by *and*; with neither, the route takes every
+        part that no route before it takes. Predicates and `RouteOptions` tell what each means.
+        """
+        # Now, and not when a handler comes: `@router.route` without parentheses gives none.
+        asked = None if predicate is None else as_predicate(predicate)
+
+        def register(handler: H) -> H:
+            self._register(handler, asked, **options)
+            return handler
+
+        return register
+
+    @overload
+    def add(
+        self,
+        handler: Callable[[Part], Awaitable[T]],
+        predicate: PredicateLike | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Route[T]: ...
+
+    @overload
+    def add(
+        self,
+        handler: Callable[[Part], AbstractAsyncContextManager[T]],
+        predicate: PredicateLike | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Route[T]: ...
+
+    def add(
+        self,
+        handler: Callable[[Part], Any],
+        predicate: PredicateLike | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Route[Any]:
+        """Register a handler as `route` does, and return its route, a key to its results."""
+        return self._register(handler, predicate, **options)
+
+    def match(self, info: PartInfo) -> Route[Any] | None:
+        """The first route that takes the part, or None. What a predicate raises goes through."""
+        by_name = self._by_name
+        if by_name is None:
+            by_name = self._build()
+        for predicate, route in by_name.get(info.name, self._nameless):
+            if predicate is None or predicate(info):
+                return route
+        return None
+
+    def key_of(self, route: Route[Any], info: PartInfo) -> str | None:
+        """The key under which the part's result is filed.
+
+        It is the one that its route declares, else the part's own name, but only if no route
+        declares that: no client puts a value under a declared key by choosing a name.
+        """
+        if route.key is not None:
+            return route.key
+        return None if info.name in self._keys else info.name
+
+    def _register(
+        self,
+        handler: Callable[[Part], Any],
+        predicate: PredicateLike | None,
+        *,
+        key: str | None = None,
+        required: bool = False,
+        max_count: int | None = None,
+        max_bytes: int | str | None = None,
+        timeout: float | None = None,
+        on_error: OnError = "abort",
+        **match: Unpack[MatchOptions],
+    ) -> Route[Any]:
+        asked = keywords(predicate, **match)
+        route = Route[Any](
+            handler,
+            predicate=asked,
+            name=handler_name(handler),
+            key=literal_name(asked) if key is None else key,
+            required=required,
+            max_count=max_count,
+            max_bytes=max_bytes,
+            timeout=timeout,
+            on_error=on_error,
+            two_phase=check_handler(handler),
+        )
+        self._check(route)
+        self._routes += (route,)
+        if route.key is not None:
+            self._keys |= {route.key}
+        self._by_name = None
+        return route
+
+    def _check(self, route: Route[Any]) -> None:
+        if never_matches(route.predicate):
+            raise RouteError(
+                f"the route to {route.name} can never match: no part fits {route.predicate!r}"
+            )
+        for earlier in self._routes:
+            if implies(route.predicate, earlier.predicate):
+                raise RouteError(
+                    f"the route to {route.name} can never match: every part that fits "
+                    f"{route.predicate!r} goes to {earlier.name}, which was registered before it "
+                    f"for {earlier.predicate!r}"
+                )
+        most = route.max_bytes
+        total = None if self.limits is None else self.limits.max_total_bytes
+        # As between two limits: a default gives way in silence, one that was given does not.
+        if total is None or most is None or total == _DEFAULT_TOTAL:
+            return
+        if most > total:
+            raise RouteError(
+                f"max_bytes = {most} of the route to {route.name} can never be reached below "
+                f"max_total_bytes = {total}: lower the one, or raise the other"
+            )
+
+    def _build(self) -> dict[str | None, _Candidates]:
+        """For each literal name the routes that may take it: one look-up in place of many calls."""
+        named: dict[str | None, list[tuple[Predicate | None, Route[Any]]]] = {}
+        nameless: list[tuple[Predicate | None, Route[Any]]] = []
+        for route in self._routes:
+            name, rest = split_name(route.predicate)
+            if name is not None:
+                named.setdefault(name, nameless[:]).append((rest, route))
+                continue
+            nameless.append((rest, route))
+            for candidates in named.values():
+                candidates.append((rest, route))
+        self._nameless = tuple(nameless)
+        self._by_name = {name: tuple(candidates) for name, candidates in named.items()}
+        return self._by_name

@@ -1,0 +1,100 @@
+"""One route as a value: which parts it takes, who handles them, under which policies.
+
+Knows: what a route holds, and which policies make sense.
+Must not know: other routes (`router.py`), parts that come, tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+
+import attrs
+
+from mpflow.errors import RouteError, excerpt
+from mpflow.part import Part
+from mpflow.predicates import Predicate
+from mpflow.wire.limits import parse_size
+
+__all__ = ["Handler", "OnError", "Route"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+Handler: TypeAlias = (
+    Callable[[Part], Awaitable[T_co]] | Callable[[Part], AbstractAsyncContextManager[T_co]]
+)
+"""`async (Part) -> T`, or a callable that returns an async context manager of T (two phases)."""
+
+OnError: TypeAlias = Literal["abort", "collect"]
+"""What a handler's failure does: end the flow, or stay in its `Handled`."""
+
+_ON_ERROR: tuple[object, ...] = get_args(OnError)
+
+
+def _bytes(value: int | str | None) -> int | None:
+    try:
+        return parse_size(value)
+    except (TypeError, ValueError) as error:
+        raise RouteError(f"max_bytes of a route: {error}") from None
+
+
+def _optional_key(route: Any, field: Any, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise RouteError(f"expected key as a str, got {excerpt(repr(value))}")
+
+
+def _count(route: Any, field: Any, value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise RouteError(f"expected max_count as an int of at least 1, got {excerpt(repr(value))}")
+
+
+def _seconds(route: Any, field: Any, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and value > 0):  # NaN is not above 0
+        raise RouteError(f"expected timeout as seconds above 0, got {excerpt(repr(value))}")
+
+
+def _on_error(route: Any, field: Any, value: OnError) -> None:
+    if value not in _ON_ERROR:
+        raise RouteError(f"expected on_error='abort' or 'collect', got {excerpt(repr(value))}")
+
+
+def _flag(route: Any, field: Any, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise RouteError(f"expected {field.name} as a bool, got {excerpt(repr(value))}")
+
+
+@attrs.frozen(eq=False, repr=False)
+class Route(Generic[T_co]):
+    """A route: the parts that fit `predicate` go to `handler`, whose result is a `T_co`.
+
+    Routes are made by a router, and are equal only to themselves.
+    """
+
+    handler: Callable[[Part], Awaitable[T_co] | AbstractAsyncContextManager[T_co]]
+    predicate: Predicate = attrs.field(kw_only=True)
+    name: str = attrs.field(kw_only=True)
+    """The handler's name, for messages."""
+    key: str | None = attrs.field(default=None, kw_only=True, validator=_optional_key)
+    """The key that is declared: `key=`, else the literal `name=`, else None."""
+    required: bool = attrs.field(default=False, kw_only=True, validator=_flag)
+    """Whether a body without such a part is refused."""
+    max_count: int | None = attrs.field(default=None, kw_only=True, validator=_count)
+    """How many parts the route takes at most; None is no limit."""
+    max_bytes: int | None = attrs.field(default=None, kw_only=True, converter=_bytes)
+    """Bytes of one part, in place of `Limits.max_part_bytes`; None leaves that in force."""
+    timeout: float | None = attrs.field(default=None, kw_only=True, validator=_seconds)
+    """Seconds from the handler's call to its answer; None is no limit of the route's own."""
+    on_error: OnError = attrs.field(default="abort", kw_only=True, validator=_on_error)
+    """`"abort"` ends the flow when a handler fails; `"collect"` keeps the failure and goes on."""
+    two_phase: bool | None = attrs.field(default=None, kw_only=True)
+    """Whether the handler returns an async context manager; None: to be seen when it is called."""
+
+    @property
+    def label(self) -> str:
+        """The route as a message names it: its key, else what it asks for."""
+        return repr(self.predicate) if self.key is None else excerpt(self.key)
+
+    def __repr__(self) -> str:
+        return f"<Route {self.predicate!r} to {self.name}>"
