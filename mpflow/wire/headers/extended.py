@@ -80,7 +80,7 @@ def _file(group: _Group, parameter: Parameter, notes: Findings) -> None:
 
 def _twice(key: str, notes: Findings) -> None:
     code = "duplicate-parameter" if key in _DECISIVE else "repeated-parameter"
-    notes.note(code, f"expected one parameter {excerpt(key)}, got another")
+    notes.note(code, "expected each parameter once", key)
 
 
 def _choose(key: str, group: _Group, notes: Findings, *, form: bool) -> str | None:
@@ -145,7 +145,7 @@ def _decode_sections(group: _Group, notes: Findings) -> str | None:
 def _open(parameter: Parameter, notes: Findings) -> tuple[str, str]:
     """The charset and the rest of `charset'language'value`; no charset means UTF-8."""
     if parameter.quoted:
-        notes.note("quoted-extended-value", f"expected no quotes, got {excerpt(parameter.value)}")
+        notes.note("quoted-extended-value", "expected no quotes", parameter.value)
     charset, first, rest = parameter.value.partition("'")
     _, second, value = rest.partition("'")
     if not first or not second:

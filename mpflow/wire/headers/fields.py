@@ -18,7 +18,12 @@ __all__ = ["FIELD_NAME", "Field", "read_fields"]
 
 # RFC 9110, 5.1 and 5.6.2: "field-name = token", "token = 1*tchar".
 FIELD_NAME = re.compile(rb"[!#$%&'*+\-.0-9A-Z^_`a-z|~]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+_ODD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+_CONTROLS = (
+    ("nul", re.compile(rb"\x00")),
+    ("bare-cr-lf", re.compile(rb"\r(?!\n)|(?<!\r)\n")),
+    ("control-character", re.compile(rb"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")),
+)
 _BARE_CR = re.compile(rb"\r(?!\n)")
 
 
@@ -47,7 +52,7 @@ def read_fields(block: bytes, notes: Findings) -> list[Field]:
                 raise notes.refuse(f"expected a header before the folded line {excerpt(line)}")
             piece = line.strip(b" \t")
             if not piece:
-                notes.note("blank-fold", f"expected more of the header, got {excerpt(line)}")
+                notes.note("blank-fold", "expected more of the header", line)
             pieces.append(piece)
             continue
         if name:
@@ -71,7 +76,7 @@ def _split(line: bytes, notes: Findings) -> tuple[bytes, bytes]:
         raise notes.refuse(f"expected a header 'name: value', got {excerpt(line)}")
     bare = name.rstrip(b" \t")
     if bare != name:
-        notes.note("space-before-colon", f"expected ':' after a header's name, got {excerpt(line)}")
+        notes.note("space-before-colon", "expected ':' after a header's name", line)
     if FIELD_NAME.fullmatch(bare) is None:
         raise notes.refuse(f"expected a token as a header's name, got {excerpt(name)}")
     return bare, value.strip(b" \t")
@@ -79,17 +84,13 @@ def _split(line: bytes, notes: Findings) -> tuple[bytes, bytes]:
 
 def _check_bytes(block: bytes, notes: Findings) -> bytes:
     """Judge what no header may hold; give the block back without a bare CR."""
-    bare_cr = False
-    for match in _CONTROL.finditer(block):
-        notes.offset = match.start()
-        detail = f"expected a header without {excerpt(match[0])}, got {_around(block, match)}"
-        if match[0] == b"\0":
-            notes.note("nul", detail)
-        elif match[0] in b"\r\n":
-            bare_cr = bare_cr or match[0] == b"\r"
-            notes.note("bare-cr-lf", detail)
-        else:
-            notes.note("control-character", detail)
+    odd = _ODD.search(block) is not None
+    for code, pattern in _CONTROLS if odd else ():
+        match = pattern.search(block)
+        if match is not None:
+            notes.offset = match.start()
+            got = excerpt(block[max(0, match.start() - 16) : match.end() + 16])
+            notes.note(code, f"expected a header without {excerpt(match[0])}, got {got}")
     try:
         block.decode()
     except UnicodeDecodeError as error:
@@ -97,11 +98,7 @@ def _check_bytes(block: bytes, notes: Findings) -> bytes:
         got = excerpt(block[error.start : error.start + 41])
         notes.note("non-utf8-header", f"expected UTF-8 in a header, got {got}")
     # RFC 9112, 2.2: "replace each bare CR with SP before processing the element".
-    return _BARE_CR.sub(b" ", block) if bare_cr else block
-
-
-def _around(block: bytes, match: re.Match[bytes]) -> str:
-    return excerpt(block[max(0, match.start() - 16) : match.end() + 16])
+    return _BARE_CR.sub(b" ", block) if odd else block
 
 
 def _lines(block: bytes) -> Iterator[tuple[int, bytes]]:

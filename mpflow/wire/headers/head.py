@@ -112,6 +112,14 @@ class Head:
         return self.content_type.startswith("multipart/")
 
     @property
+    def is_plain(self) -> bool:
+        """Whether no header names a content coding or a transfer encoding."""
+        if self._full is None:
+            return True
+        headers = self._full.headers
+        return "Content-Encoding" not in headers and "Content-Transfer-Encoding" not in headers
+
+    @property
     def headers(self) -> CIMultiDictProxy[str]:
         """All headers, in their order."""
         return self._whole().headers

@@ -20,16 +20,23 @@ TCHAR = r"!#$%&'*+\-.0-9A-Z^_`a-z{|}~"
 TOKEN = re.compile(f"[{TCHAR}]+")
 # RFC 9110, 5.5 and 5.6: CTL, without the tab, which is white space.
 CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = (
+    ("nul", re.compile("\0")),
+    ("bare-cr-lf", re.compile("[\r\n]")),
+    ("control-character", re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")),
+)
 
 # RFC 2231, 7: attribute-char leaves out "*", "'" and "%"; a section has no leading zero.
 # Five digits are more than any header holds, and few enough for int().
 _KEY = re.compile(r"([!#$&+\-.0-9A-Z^_`a-z{|}~]++)(?:\*(0|[1-9][0-9]{0,4}+))?(\*)?")
 _OWS = re.compile(r"[ \t]*+")
+_SEPARATORS = re.compile(r"[; \t]*+")
 _TO_EQUALS = re.compile(r"[^=;]*+")
 _TO_SEMICOLON = re.compile(r"[^;]*+")
 _WORD = re.compile(r"[^; \t]*+")
 # Possessive throughout: a quote that does not close fails at once, without going back.
 _QUOTED = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
+_NOTED = re.compile(r'[ \t"]')  # in a value without quotes, these have codes of their own
 _COMMENT = re.compile(r'\([^()"\\;]*+\)[ \t]*+(?=;|\Z)')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 # A drive or a share that nobody escaped: `C:\x`, `\\server\x`; never `C:\\x` or `\\a\\b`.
@@ -53,16 +60,13 @@ class Parameter:
 
 def check_text(value: str, notes: Findings) -> str:
     """Judge the controls in a header's value that came as text; give it back without CR and LF."""
-    for match in CONTROL.finditer(value):
-        char = match[0]
-        got = excerpt(value[match.start() : match.start() + 41])
-        detail = f"expected a header without {char!a}, got {got}"
-        if char == "\0":
-            notes.note("nul", detail)
-        elif char in "\r\n":
-            notes.note("bare-cr-lf", detail)
-        else:
-            notes.note("control-character", detail)
+    if CONTROL.search(value) is None:
+        return value.strip(" \t")
+    for code, pattern in _CONTROLS:
+        match = pattern.search(value)
+        if match is not None:
+            got = excerpt(value[match.start() : match.start() + 41])
+            notes.note(code, f"expected a header without {match[0]!a}, got {got}")
     return value.replace("\r", " ").replace("\n", " ").strip(" \t")
 
 
@@ -78,7 +82,12 @@ def scan_parameters(
     parameters: list[Parameter] = []
     pos = scanner.skip_junk(pos)
     while pos < len(text):
-        parameter, pos = scanner.parameter(_end(_OWS, text, pos + 1))
+        start = _end(_SEPARATORS, text, pos + 1)
+        if start == len(text) or ";" in text[pos + 1 : start]:
+            notes.note("empty-parameter", "expected a parameter after ';'", text[pos:start])
+        if start == len(text):
+            break
+        parameter, pos = scanner.parameter(start)
         if parameter is not None:
             parameters.append(parameter)
     return parameters
@@ -99,15 +108,14 @@ class _Scanner:
         pos = _end(_TO_EQUALS, text, start)
         name = text[start:pos]
         if '"' in name:
-            notes.note("misplaced-quote", f"expected a parameter, got {excerpt(name)}")
+            notes.note("misplaced-quote", "expected a parameter", name)
         if text[pos : pos + 1] != "=":
-            code = "parameter-without-value" if name else "empty-parameter"
-            notes.note(code, f"expected 'name=value', got {excerpt(name)}")
+            notes.note("parameter-without-value", "expected 'name=value'", name)
             return None, pos
         bare = name.rstrip(" \t")
         begin = _end(_OWS, text, pos + 1)
         if begin > pos + 1 or bare != name:
-            notes.note("space-around-equals", f"expected {excerpt(bare)} '=' without white space")
+            notes.note("space-around-equals", "expected no white space", text[start : begin + 1])
         key = _KEY.fullmatch(bare)
         base = "" if key is None else key[1].lower()
         browser = self.disposition and base in _BROWSER_KEYS
@@ -118,7 +126,7 @@ class _Scanner:
         else:
             value, pos = self._unquoted(begin, comments=not browser)
         if key is None:
-            notes.note("malformed-parameter", f"expected a token, got {excerpt(bare)}")
+            notes.note("malformed-parameter", "expected a token", bare)
             return None, pos
         section = None if key[2] is None else int(key[2])
         if self.form and browser and section is None and not key[3]:
@@ -130,8 +138,7 @@ class _Scanner:
         match = _QUOTED.match(self.text, start)
         if match is not None:
             return match[1], self.skip_junk(match.end())
-        got = excerpt(self.text[start : start + 41])
-        self.notes.note("unclosed-quote", f"expected a closing quote, got {got}")
+        self.notes.note("unclosed-quote", "expected a closing quote", self.text[start:])
         return self.text[start + 1 :], len(self.text)
 
     def _unquoted(self, start: int, *, comments: bool) -> tuple[str, int]:
@@ -149,15 +156,14 @@ class _Scanner:
             else:
                 end = _end(_TO_SEMICOLON, text, end)
                 stop = start + len(text[start:end].rstrip(" \t"))
-                got = excerpt(text[start:stop])
-                notes.note("unquoted-space", f"expected a quoted value, got {got}")
+                notes.note("unquoted-space", "expected a quoted value", text[start:stop])
         value = text[start:stop]
         if '"' in value:
-            notes.note("misplaced-quote", f"expected a value, got {excerpt(value)}")
+            notes.note("misplaced-quote", "expected a value", value)
         if not value:
-            notes.note("empty-value", f"expected a value, got none in {excerpt(text)}")
-        elif TOKEN.fullmatch(value) is None:
-            notes.note("unquoted-value", f"expected a quoted value, got {excerpt(value)}")
+            notes.note("empty-value", "expected a value after '='", value)
+        elif TOKEN.fullmatch(_NOTED.sub("", value) or "-") is None:
+            notes.note("unquoted-value", "expected a quoted value", value)
         return value, end
 
     def skip_junk(self, pos: int) -> int:
@@ -165,14 +171,14 @@ class _Scanner:
         pos = _end(_OWS, self.text, pos)
         comment = _COMMENT.match(self.text, pos)
         if comment is not None:
-            self.notes.note("comment", f"expected no comment, got {excerpt(comment[0])}")
+            self.notes.note("comment", "expected no comment", comment[0])
             return comment.end()
         end = _end(_TO_SEMICOLON, self.text, pos)
         if end > pos:
             junk = self.text[pos:end]
             # A parser that knows quotes and one that does not see different semicolons here.
             code = "misplaced-quote" if '"' in junk else "junk-after-value"
-            self.notes.note(code, f"expected ';' or the end, got {excerpt(junk)}")
+            self.notes.note(code, "expected ';' or the end", junk)
         return end
 
 
@@ -186,7 +192,7 @@ def _unescape(raw: str, notes: Findings, *, browser: bool, path: bool) -> str:
     if "\\" not in raw:
         return raw
     if path and _WINDOWS_PATH.match(raw) and '"' not in raw:
-        notes.note("windows-path", f"expected a filename, got the path {excerpt(raw)}")
+        notes.note("windows-path", "expected a filename without a path", raw)
         return raw
     stray = False
 
@@ -199,7 +205,7 @@ def _unescape(raw: str, notes: Findings, *, browser: bool, path: bool) -> str:
 
     value = _ESCAPE.sub(pair, raw)
     if stray:
-        notes.note("stray-backslash", f"expected \\\\ for a backslash, got {excerpt(raw)}")
+        notes.note("stray-backslash", "expected \\\\ for a backslash", raw)
     return value
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from mpflow.errors import MalformedBody
+from mpflow.errors import MalformedBody, excerpt
 
 __all__ = ["DEVIATIONS", "LENIENT", "TOLERANCES", "Deviation", "Findings", "Policy"]
 
@@ -149,10 +149,16 @@ class Findings:
     offset: int | None = None
     found: list[Deviation] = attrs.field(factory=list[Deviation])
 
-    def note(self, code: str, detail: str) -> None:
-        """Record a deviation at the present offset, or raise `MalformedBody`."""
-        if all(known.code != code for known in self.found):
-            self.policy.note(code, detail, self.found, offset=self.offset)
+    def note(self, code: str, detail: str, got: str | bytes | None = None) -> None:
+        """Record a deviation at the present offset, or raise `MalformedBody`.
+
+        `got` is what came, of any length; it is quoted after `detail`.
+        """
+        if any(known.code == code for known in self.found):
+            return
+        if got is not None:
+            detail = f"{detail}, got {excerpt(got)}"
+        self.policy.note(code, detail, self.found, offset=self.offset)
 
     def refuse(self, message: str) -> MalformedBody:
         """The error to raise at the present offset for what nobody may accept."""

@@ -123,9 +123,9 @@ def read_disposition(text: str, notes: Findings, *, form: bool) -> Disposition:
         start = value.find("=?")
         if start >= 0 and value.find("?=", start + 2) >= 0:
             # RFC 2047, 5: "An 'encoded-word' MUST NOT appear within a 'quoted-string'."
-            notes.note("encoded-word", f"expected no encoded word, got {excerpt(value)}")
+            notes.note("encoded-word", "expected no encoded word", value)
     if form and not form_data:
         notes.note("not-form-data", f"expected form-data, got the disposition {excerpt(type)}")
     elif form and "name" not in params:
-        notes.note("form-data-without-name", f"expected a name, got {excerpt(text)}")
+        notes.note("form-data-without-name", "expected a name", text)
     return Disposition(type, MappingProxyType(params))
