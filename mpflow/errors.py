@@ -16,6 +16,7 @@ __all__ = [
     "ClientDisconnected",
     "CommitFailed",
     "EmptyBody",
+    "FlowAborted",
     "HandlerCancelled",
     "HandlerTimeout",
     "InvalidBoundary",
@@ -36,6 +37,7 @@ __all__ = [
     "TruncatedBody",
     "UnsupportedCoding",
     "WireError",
+    "WriteError",
     "excerpt",
 ]
 
@@ -185,6 +187,12 @@ class UnsupportedCoding(MultipartError):
     status = 415
 
 
+class WriteError(MultipartError, ValueError):
+    """What is to be written would break the body for its readers; status 500."""
+
+    status = 500
+
+
 # -- routing ----------------------------------------------------------------------------------
 
 
@@ -265,6 +273,12 @@ class Stalled(MultipartError):
     """The flow waited for a handler while nothing moved; status 503. Names who waits for whom."""
 
     status = 503
+
+
+class FlowAborted(MultipartError):
+    """`flow.abort()` was called: the reason that rolled back handlers get; status 500."""
+
+    status = 500
 
 
 class CommitFailed(MultipartError):

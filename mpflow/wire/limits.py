@@ -204,13 +204,14 @@ class Budget:
             raise LimitExceeded("max_depth", depth, part=part)
         return Budget(self.limits, path, self.counts)
 
-    def take_memory(self, size: int, *, part: PartRef | None = None) -> None:
-        """Count `size` more bytes that a part gathers."""
+    def take_memory(
+        self, size: int, *, part: PartRef | None = None, allow: int | None = 0
+    ) -> None:
+        """Count `size` more bytes that a part gathers.
+
+        `allow` is what the caller said one part may gather: the total never undercuts it.
+        """
         self.counts.memory += size
         limit = self.limits.max_total_memory
-        if limit is not None and self.counts.memory > limit:
+        if limit is not None and allow is not None and self.counts.memory > max(limit, allow):
             raise LimitExceeded("max_total_memory", limit, part=part)
-
-    def give_memory(self, size: int) -> None:
-        """Take back what `take_memory` counted, for bytes that were let go again."""
-        self.counts.memory -= size

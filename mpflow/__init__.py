@@ -1,0 +1,87 @@
+"""mpflow reads, routes and writes multipart streams under structured concurrency.
+
+On trio and on asyncio alike. This is the shop window: names, no logic.
+"""
+
+from mpflow.errors import (
+    BrokenSource,
+    ClientDisconnected,
+    CommitFailed,
+    EmptyBody,
+    FlowAborted,
+    HandlerCancelled,
+    HandlerTimeout,
+    InvalidBoundary,
+    InvalidContent,
+    LimitExceeded,
+    MalformedBody,
+    MissingParts,
+    MultipartError,
+    NoResult,
+    NoRoute,
+    NotMultipart,
+    PartRef,
+    Rejected,
+    RolledBack,
+    RouteError,
+    Stalled,
+    SurplusPart,
+    TruncatedBody,
+    UnsupportedCoding,
+    WireError,
+    WriteError,
+)
+from mpflow.filenames import safe_filename
+from mpflow.flow import Branches, Flow, Router
+from mpflow.info import PartInfo
+from mpflow.part import Part
+from mpflow.plugins import handler_names, load_handler
+from mpflow.reader import MultipartReader
+from mpflow.results import Handled, Results
+from mpflow.routes import Handler, OnError, Route
+from mpflow.wire import Deviation, Limits
+
+__all__ = [
+    "Branches",
+    "BrokenSource",
+    "ClientDisconnected",
+    "CommitFailed",
+    "Deviation",
+    "EmptyBody",
+    "Flow",
+    "FlowAborted",
+    "Handled",
+    "Handler",
+    "HandlerCancelled",
+    "HandlerTimeout",
+    "InvalidBoundary",
+    "InvalidContent",
+    "LimitExceeded",
+    "Limits",
+    "MalformedBody",
+    "MissingParts",
+    "MultipartError",
+    "MultipartReader",
+    "NoResult",
+    "NoRoute",
+    "NotMultipart",
+    "OnError",
+    "Part",
+    "PartInfo",
+    "PartRef",
+    "Rejected",
+    "Results",
+    "RolledBack",
+    "Route",
+    "RouteError",
+    "Router",
+    "Stalled",
+    "SurplusPart",
+    "TruncatedBody",
+    "UnsupportedCoding",
+    "WireError",
+    "WriteError",
+    "handler_names",
+    "load_handler",
+    "safe_filename",
+]

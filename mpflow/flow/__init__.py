@@ -1,0 +1,55 @@
+"""The dispatch: `Router`, and the flows that it makes.
+
+Knows: that a router is a table of routes with flows over it. Must not know: how a flow runs.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mpflow.flow.branches import Branches
+from mpflow.flow.flow import Flow
+from mpflow.flow.transaction import COMMIT_TIMEOUT, ROLLBACK_TIMEOUT
+from mpflow.reader import MultipartReader
+from mpflow.results import Results
+from mpflow.router import RouteTable
+
+__all__ = ["COMMIT_TIMEOUT", "ROLLBACK_TIMEOUT", "Branches", "Flow", "Router"]
+
+
+class Router(RouteTable):
+    """Sends each part of a message to a handler, by predicates over its headers.
+
+    `limits` bound every message that is dispatched; a reader with limits of its own gets the
+    tighter of each. `max_handlers` is how many handlers of one level run at once.
+    """
+
+    async def dispatch(
+        self,
+        reader: MultipartReader,
+        *,
+        independent: bool = False,
+        epilogue: Literal["read", "ignore"] = "read",
+    ) -> Results:
+        """Read the whole message, handle every part, commit, and give the results.
+
+        A handler's exception comes out bare, with a note that names the part; everything else is
+        cancelled and rolled back. `independent` lets a handler dispatch its own part, though it
+        then commits before the flow that the part is of. After the close delimiter the source is
+        read to its end; `epilogue="ignore"` leaves it.
+        """
+        flow = self.flow(reader, independent=independent, epilogue=epilogue)
+        flow.expect_outermost()
+        async with flow:
+            pass
+        return flow.results
+
+    def flow(
+        self,
+        reader: MultipartReader,
+        *,
+        independent: bool = False,
+        epilogue: Literal["read", "ignore"] = "read",
+    ) -> Flow:
+        """The same in two steps: in the block of `async with`, nothing is committed yet."""
+        return Flow(self, reader, independent=independent, epilogue=epilogue)

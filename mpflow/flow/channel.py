@@ -1,0 +1,101 @@
+"""`Channel`: the bytes of one part that is still open, from the pump to its handler.
+
+Knows: how much may wait in it. Must not know: parts, routes, or who is at either end.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import anyio
+
+from mpflow.flow.watch import Watch
+
+__all__ = ["CHANNEL_SIZE", "Channel"]
+
+CHANNEL_SIZE: Final = 65536
+"""Bytes that may wait in a channel, and the size of the largest piece in it."""
+
+
+class Channel:
+    """A memory channel bounded in bytes, for one sender and one receiver.
+
+    `send` returns when its bytes are in and less than `CHANNEL_SIZE` bytes wait: a large piece is
+    handed over before the next one is read, small ones gather. What was gathered comes out in one
+    piece. A receiver that is gone costs nothing: what is sent to it is dropped.
+    """
+
+    __slots__ = ("_closed", "_ended", "_error", "_item", "_pieces", "_room", "_size", "_watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._ended = self._closed = False
+        self._error: BaseException | None = None
+        self._item: anyio.Event | None = None
+        self._room: anyio.Event | None = None
+
+    # -- the pump's end -----------------------------------------------------------------------
+
+    def put(self, data: bytes) -> bool:
+        """Put a piece in; True if there is room for another one, False if `wait` must be called."""
+        if self._closed or self._error is not None:
+            return True
+        self._pieces.append(data)
+        self._size += len(data)
+        self._wake()
+        return self._size < CHANNEL_SIZE
+
+    async def wait(self) -> None:
+        """Wait until there is room for another piece, or the receiver is gone."""
+        while self._size >= CHANNEL_SIZE and not self._closed:
+            self._room = anyio.Event()
+            try:
+                await self._room.wait()
+            finally:
+                self._room = None
+
+    def end(self) -> None:
+        """The part is whole."""
+        self._ended = True
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """The part will never be whole: the receiver gets `error`, never the end."""
+        if not self._ended and self._error is None:
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._item is not None:
+            self._item.set()
+
+    # -- the handler's end --------------------------------------------------------------------
+
+    async def receive(self) -> bytes:
+        """The bytes that wait, at least one; `EndOfStream` once the part is whole."""
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                raise anyio.EndOfStream
+            if self._item is not None:
+                raise anyio.BusyResourceError("receiving from")
+            self._item = anyio.Event()
+            try:
+                await self._item.wait()
+            finally:
+                self._item = None
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        self._watch.move()
+        if self._room is not None:
+            self._room.set()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def close(self) -> None:
+        """The receiver wants no more."""
+        self._closed = True
+        self._pieces, self._size = [], 0
+        if self._room is not None:
+            self._room.set()

@@ -1,0 +1,280 @@
+"""`Flow`: one dispatch under way. The pump, from the reader's events to the crew.
+
+Knows: events, routes, limits of a part, what must not be missing.
+Must not know: how tasks are run, or how a commit goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from mpflow.errors import (
+    LimitExceeded,
+    MissingParts,
+    NoRoute,
+    MultipartError,
+    RouteError,
+    SurplusPart,
+)
+from mpflow.flow.channel import CHANNEL_SIZE, Channel
+from mpflow.flow.record import Record
+from mpflow.flow.transaction import Transaction
+from mpflow.info import PartInfo
+from mpflow.part import Part
+from mpflow.predicates.implication import literal_name
+from mpflow.reader import MAX_CHARSET, MultipartReader
+from mpflow.results import Results
+from mpflow.router import RouteTable
+from mpflow.routes import Route
+from mpflow.wire import BodyEnd, Limits, NeedData, PartBegin, PartData, WholePart
+from mpflow.wire.headers import Head
+
+__all__ = ["Flow"]
+
+class Flow(Transaction):
+    """One dispatch under way; `router.flow(reader)` makes it.
+
+    `async with` enters it: the block runs when the body is whole and every handler has answered,
+    and nothing is committed yet. `results` are there; `commit()` and `abort()` decide at once,
+    the end of the block commits, an exception that leaves the block rolls back.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        reader: MultipartReader,
+        *,
+        independent: bool = False,
+        epilogue: Literal["read", "ignore"] = "read",
+    ) -> None:
+        if epilogue not in ("read", "ignore"):
+            raise RouteError(f"expected epilogue='read' or 'ignore', got {epilogue!r:.40}")
+        super().__init__(slots=table.max_handlers, parent=_parent(reader))
+        self._independent = independent
+        if self._parent is not None and self._parent.two_phase is not True:
+            self.expect_outermost()
+        self._table = table
+        self._reader = reader
+        self._read_epilogue = epilogue == "read"
+        self._counts: dict[Route[Any], int] = {}
+        self._open: Record | None = None
+        self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
+        self._takes_charset = all(
+            literal_name(route.predicate) != "_charset_" for route in table.routes
+        )
+        self._results: Results | None = None
+
+    def expect_outermost(self) -> None:
+        """Refuse to commit before the flow that the reader's part is of."""
+        if self._parent is not None and not self._independent:
+            raise RouteError(
+                "this flow reads a part of another flow, and would commit before it: use Nested, "
+                "or flow() in a two-phase handler, or say independent=True",
+                part=self._parent.info.ref,
+            )
+
+    @property
+    def results(self) -> Results:
+        """What the handlers answered, in wire order and by key."""
+        if self._results is None:
+            raise RouteError("expected a flow that was entered: its results come with the body")
+        return self._results
+
+    # -- what the transaction asks ------------------------------------------------------------
+
+    def _limits(self) -> Limits:
+        self._reader.limit(self._table.limits)
+        return self._reader.budget.limits
+
+    def _idle_error(self) -> BaseException:
+        return self._reader.idle_error()
+
+    @property
+    def _position(self) -> int:
+        return self._reader.taken if self._open is None else self._open.info.index
+
+    async def _pump(self) -> None:
+        self._watch.at_most(*(route.timeout for route in self._table.routes))
+        try:
+            await self._reader.claim()
+            self._widen()
+            await self._read_parts()
+        except MultipartError as error:
+            if error.part is None and self._open is not None:
+                error.part = self._open.info.ref
+            raise
+        self._check_missing()
+        if self._read_epilogue:
+            while not self._reader.at_eof:
+                await self._fill()
+                self._reader.poll()
+        if self._crew.unanswered:
+            self._watch_time()
+
+    def _finish(self) -> None:
+        self._results = Results(record.handled() for record in self._records)
+
+    # -- the pump -----------------------------------------------------------------------------
+
+    async def _read_parts(self) -> None:
+        reader, crew = self._reader, self._crew
+        while True:
+            event = reader.poll()
+            if type(event) is WholePart:
+                if len(event.data) <= CHANNEL_SIZE:
+                    self._on_whole(event.head, event.data)
+                else:
+                    self._on_begin(event.head)
+                    await self._on_data(event.data)
+                    self._on_end()
+                if crew.full:
+                    self._watch_time()
+                    await crew.room()
+            elif type(event) is NeedData:
+                await self._fill()
+            elif type(event) is PartData:
+                await self._on_data(event.data)
+            elif type(event) is PartBegin:
+                self._on_begin(event.head)
+            elif type(event) is BodyEnd:
+                return
+            else:
+                self._on_end()
+
+    async def _fill(self) -> None:
+        """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
+        await checkpoint()
+        if self._parent is not None:
+            await self._reader.fill()
+            return
+        self._watch_time()
+        self._watch.reading_since = anyio.current_time()
+        try:
+            await self._reader.fill()
+        finally:
+            self._watch.reading_since = None
+
+    def _widen(self) -> None:
+        """A route may allow its parts more than `max_part_bytes`: then the flow has to count."""
+        own = [r.max_bytes for r in self._table.routes if r.max_bytes is not None]
+        if own:
+            self._reader.allow_part_bytes(max(own))
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def _on_whole(self, head: Head, data: bytes) -> None:
+        part = self._reader.make_part(head, None, data)
+        if self._takes_charset and self._reader.is_charset(part.info):
+            self._reader.set_charset(part.info, data)
+            return
+        record = self._admit(part, None)
+        record.size = len(data)
+        record.whole_at = 0.0
+        if record.route.max_bytes is not None or self._reader.part_bytes_allowed:
+            self._check_size(record)
+        if not record.settled:
+            self._crew.submit(record)
+
+    def _on_begin(self, head: Head) -> None:
+        channel = Channel(self._watch)
+        part = self._reader.make_part(head, channel)
+        if self._takes_charset and self._reader.is_charset(part.info):
+            self._naming = part.info, bytearray()
+            return
+        record = self._admit(part, channel)
+        self._open = record
+        self._watch_time()
+        self._crew.submit(record)
+
+    async def _on_data(self, data: bytes) -> None:
+        if self._naming is not None:
+            # One byte too many is enough to refuse it.
+            name = self._naming[1]
+            name += data[: MAX_CHARSET + 1 - len(name)]
+            return
+        record = self._open
+        assert record is not None
+        assert record.channel is not None
+        record.size += len(data)
+        self._check_size(record)
+        for start in range(0, len(data), CHANNEL_SIZE):
+            piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
+            if not record.channel.put(piece):
+                self._watch.blocked[record] = anyio.current_time()
+                try:
+                    await record.channel.wait()
+                finally:
+                    del self._watch.blocked[record]
+
+    def _on_end(self) -> None:
+        if self._naming is not None:
+            info, name = self._naming
+            self._naming = None
+            self._reader.set_charset(info, bytes(name))
+            return
+        record, self._open = self._open, None
+        assert record is not None
+        assert record.channel is not None
+        record.whole_at = anyio.current_time()
+        record.channel.end()
+
+    def _admit(self, part: Part, channel: Channel | None) -> Record:
+        """Find the route of a part and make its record, or refuse it."""
+        info = part.info
+        route = self._table.match(info)
+        if route is None:
+            raise NoRoute(
+                f"expected a part that a route takes, got one of {info.content_type}",
+                part=info.ref,
+            )
+        count = self._counts[route] = self._counts.get(route, 0) + 1
+        if route.max_count is not None and count > route.max_count:
+            raise SurplusPart(
+                f"expected at most {route.max_count} parts of {route.label} (max_count)",
+                part=info.ref,
+            )
+        key = self._table.key_of(route, info)
+        record = Record(self._crew, info, route, key, part, channel, two_phase=route.two_phase)
+        part.hold(record)
+        self._records.append(record)
+        return record
+
+    def _check_size(self, record: Record) -> None:
+        """A part past its limit: refused, or failed alone where its route collects."""
+        own = record.route.max_bytes
+        most = own if own is not None else self._reader.budget.limits.max_part_bytes
+        if most is None or record.size <= most or record.over is not None:
+            return
+        error = LimitExceeded("max_part_bytes" if own is None else "max_bytes", most)
+        error.part = record.info.ref
+        if own is None or record.route.on_error != "collect":
+            raise error
+        record.over = error
+        if record.channel is not None:
+            record.channel.fail(error)
+        else:
+            record.error, record.settled = error, True
+            record.part.close()
+
+    def _check_missing(self) -> None:
+        missing = [
+            route.label
+            for route in self._table.routes
+            if route.required and route not in self._counts
+        ]
+        if missing:
+            raise MissingParts(missing)
+
+
+def _parent(reader: MultipartReader) -> Record | None:
+    """The record of the flow whose part the reader reads, at whatever depth."""
+    part = reader.holder
+    while part is not None:
+        holder = part.holder
+        if isinstance(holder, Record):
+            return holder
+        part = part.level.holder
+    return None

@@ -1,0 +1,126 @@
+"""`Record`: what a flow keeps of one part, from its headers to its commit or rollback.
+
+Knows: the part, its route, its handler's answer and what was decided.
+Must not know: how tasks are run, or what other parts do.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import attrs
+
+from mpflow.errors import HandlerTimeout, LimitExceeded, MultipartError
+from mpflow.flow.channel import Channel
+from mpflow.info import PartInfo
+from mpflow.part import Part
+from mpflow.results import Handled
+from mpflow.routes import Route
+
+if TYPE_CHECKING:
+    from mpflow.flow.crew import Crew
+
+__all__ = ["Decision", "Record"]
+
+
+class Decision(enum.Enum):
+    """What becomes of a handler that waits at its `yield`."""
+
+    COMMIT = "commit"
+    ROLLBACK = "rollback"
+
+
+@attrs.define(eq=False)
+class Record:
+    """One part of a flow. It exists before the part's handler is called."""
+
+    crew: Crew
+    info: PartInfo
+    route: Route[Any]
+    key: str | None
+    part: Part
+    channel: Channel | None = None
+    size: int = 0
+    """Bytes of the body that came, drained ones too."""
+    two_phase: bool | None = None
+    """None until it is known: the handler's answer tells."""
+
+    # The handler.
+    scope: anyio.CancelScope | None = None
+    called_at: float = 0.0
+    whole_at: float | None = None
+    """When the handler had its whole body, None before."""
+    inner_flows: int = 0
+    expired: HandlerTimeout | None = None
+    over: LimitExceeded | None = None
+    """Set when the part passed its route's `max_bytes` and the route collects failures."""
+    holds_slot: bool = False
+    holds_descriptor: bool = False
+
+    # Its answer.
+    settled: bool = False
+    """True once the handler has answered, failed or was cancelled: its part is closed."""
+    answered: bool = False
+    value: Any = None
+    error: BaseException | None = None
+    """Why it failed; of a collected failure, what its `Handled` shows."""
+
+    # The second phase.
+    parked: anyio.Event | None = None
+    """Set when it is decided; not None from the answer of a two-phase handler on."""
+    decision: Decision | None = None
+    reason: BaseException | None = None
+    finished: anyio.Event | None = None
+    """Set when a two-phase handler has ended."""
+    outcome: BaseException | None = None
+    """What went wrong from the answer of a two-phase handler on."""
+
+    @property
+    def waits_for_decision(self) -> bool:
+        """True for a two-phase handler that has answered and has not ended."""
+        return (
+            self.parked is not None
+            and self.finished is not None
+            and not self.finished.is_set()
+        )
+
+    def handled(self) -> Handled:
+        """The record as its result."""
+        info = self.info
+        if info.size is None:
+            info = attrs.evolve(info, size=self.size)
+        return Handled(info, self.key, self.route, self.value, self.error)
+
+    def deadline(self, handler_timeout: float | None) -> float:
+        """When the handler must have answered, on the flow's clock."""
+        when = float("inf")
+        if self.route.timeout is not None:
+            when = self.called_at + self.route.timeout
+        if handler_timeout is not None and self.whole_at is not None and not self.inner_flows:
+            when = min(when, max(self.whole_at, self.called_at) + handler_timeout)
+        return when
+
+    def expire(self, error: HandlerTimeout) -> None:
+        """The time is over: cancel the handler, if it has not answered."""
+        if not self.answered and self.expired is None and self.scope is not None:
+            self.expired = error
+            self.scope.cancel()
+
+    def note(self, error: BaseException) -> None:
+        """Name the part on its handler's own exception."""
+        if not isinstance(error, MultipartError) or error.part is None:
+            error.add_note(f"in {self.info.ref}, handled by {self.route.name}")
+
+    # -- what the part asks of its flow -------------------------------------------------------
+
+    def alive(self) -> None:
+        """The handler is at work."""
+        self.crew.watch.move()
+
+    def hold_descriptor(self) -> bool:
+        """Whether the handler may keep a file open until the commit."""
+        if not self.holds_descriptor:
+            self.holds_descriptor = self.crew.watch.take_descriptor()
+        return self.holds_descriptor

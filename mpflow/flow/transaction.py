@@ -1,0 +1,321 @@
+"""`Transaction`: all handlers of a flow answer, then all commit, or all roll back.
+
+Knows: the two phases, which failure wins, the order of commits and rollbacks.
+Must not know: where parts come from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Final
+
+import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from typing_extensions import Self
+
+from mpflow.errors import CommitFailed, FlowAborted, RouteError
+from mpflow.flow.crew import Crew
+from mpflow.flow.record import Decision, Record
+from mpflow.flow.watch import Watch
+from mpflow.results import Handled
+from mpflow.wire.limits import Limits
+
+__all__ = ["COMMIT_TIMEOUT", "ROLLBACK_TIMEOUT", "Transaction"]
+
+COMMIT_TIMEOUT: Final = 60.0
+"""Seconds that the commit of one part may take."""
+ROLLBACK_TIMEOUT: Final = 30.0
+"""Seconds that the rollback of one part may take."""
+MAX_NOTES: Final = 10
+"""How many of the other failures are noted on the one that is raised."""
+
+
+class Transaction(ABC):
+    """Runs handlers side by side and holds their commits until the block around it ends.
+
+    Entering it returns when every handler has answered; leaving it commits, or rolls back if an
+    exception leaves the block. A class, not a generator: so the block's own exception goes on
+    untouched, and no task group of ours wraps it.
+    """
+
+    def __init__(self, *, slots: int, parent: Record | None) -> None:
+        self._slots = slots
+        self._parent = parent
+        self._records: list[Record] = []
+        self._failures: list[tuple[Record, BaseException]] = []
+        self._late: list[tuple[Record, BaseException]] = []
+        self._error: BaseException | None = None  # the flow's own: of the wire, a route, a clock
+        self._poisoned: Record | None = None  # whose part will never be whole
+        self._state = "new"
+        self._frozen = self._aborting = False
+        self._phase = anyio.CancelScope()
+        self._watching: anyio.CancelScope | None = None
+
+    # -- for those who make one ---------------------------------------------------------------
+
+    @abstractmethod
+    async def _pump(self) -> None:
+        """Make records and give them their parts, until there is no more."""
+
+    @abstractmethod
+    def _limits(self) -> Limits:
+        """The limits in force."""
+
+    def _finish(self) -> None:
+        """Every handler has answered: put the answers together."""
+
+    def _idle_error(self) -> BaseException:
+        """What a source that gives nothing is refused with."""
+        raise RouteError("this flow reads no source")
+
+    @property
+    def _position(self) -> int:
+        """The index of the part that the pump is at."""
+        return len(self._records)
+
+    # -- the first phase ----------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._state != "new":
+            raise RouteError("a flow can be entered once")
+        self._state = "running"
+        limits = self._limits()
+        parent = self._parent
+        self._watch = (
+            parent.crew.watch
+            if parent is not None
+            else Watch(
+                idle_timeout=limits.idle_timeout,
+                stall_timeout=limits.stall_timeout,
+                on_idle=lambda: self._condemn(self._idle_error()),
+                on_stall=self._condemn,
+            )
+        )
+        if parent is not None:
+            # Waiting for its own nested flow holds no slot, and is bounded by that flow.
+            parent.inner_flows += 1
+            parent.crew.release(parent)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._crew = Crew(
+            self._tasks, self._slots, limits.handler_timeout, self._watch, self._on_failure
+        )
+        self._watch.at_most(limits.handler_timeout)
+        error = await self._run()
+        if error is None:
+            self._state = "open"
+            self._finish()
+            return self
+        try:
+            await self._undo(error)
+        finally:
+            await self._close()
+        raise error
+
+    async def _run(self) -> BaseException | None:
+        """Pump and wait for the answers; what the flow fails with, or None."""
+        error: BaseException | None = None
+        try:
+            with self._phase:
+                await self._pump()
+                await self._crew.all_answered()
+        except BaseException as caught:
+            error = caught
+        finally:
+            self._stop_watching()
+        if error is None:
+            error = self._error
+        if error is None and not self._failures:
+            return None
+        if error is not None and self._poison(error):
+            self._error = error
+        if error is None or isinstance(error, Exception):
+            with anyio.CancelScope(shield=True):
+                await _two_passes()
+        self._frozen = True
+        return self._winner(error)
+
+    def _watch_time(self) -> None:
+        """Start the clock, if it does not run: called before anything is waited for."""
+        if self._watching is None and self._parent is None:
+            self._watching = anyio.CancelScope()
+            self._crew.start(self._run_watch)
+
+    async def _run_watch(self) -> None:
+        assert self._watching is not None
+        with self._watching:
+            await self._watch.run()
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    # -- failure ------------------------------------------------------------------------------
+
+    def _on_failure(self, record: Record, error: BaseException) -> None:
+        """A handler failed. Others may fail in the same two passes; then all are cancelled."""
+        if self._frozen or record is self._poisoned:
+            self._late.append((record, error))
+            return
+        self._failures.append((record, error))
+        if self._state == "running":
+            self._start_abort()
+
+    def _condemn(self, error: BaseException) -> None:
+        """End the flow with an error of its own."""
+        if self._error is None and not self._frozen:
+            self._error = error
+            self._poison(error)
+            self._start_abort()
+
+    def _poison(self, error: BaseException) -> bool:
+        """The part that is still open will never be whole: its handler gets `error`."""
+        record = self._records[-1] if self._records else None
+        if record is None or record.channel is None or not isinstance(error, Exception):
+            return False
+        if record.whole_at is None and not record.settled:
+            self._poisoned = record
+            record.channel.fail(error)
+        return True
+
+    def _start_abort(self) -> None:
+        if not self._aborting:
+            self._aborting = True
+            self._crew.start(self._abort)
+
+    async def _abort(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await _two_passes()
+        self._frozen = True
+        self._phase.cancel()
+
+    def _winner(self, error: BaseException | None) -> BaseException:
+        """Of what failed before the cancellation, the earliest part's; the rest become notes."""
+        if error is not None and not isinstance(error, Exception):
+            return error
+        failed = list(self._failures)
+        fatal = [e for _, e in failed + self._late if not isinstance(e, Exception)]
+        if fatal:
+            return fatal[0]
+        ranked = [(record.info.index, 1, e) for record, e in failed]
+        if error is not None:
+            ranked.append((self._position, 0, error))
+        winner = min(ranked, key=lambda item: item[:2])[2]
+        others = [(r, e) for r, e in failed + self._late if e is not winner]
+        for record, other in others[:MAX_NOTES]:
+            winner.add_note(f"also failed: {record.info.ref}: {other!r}")
+        if error is not None and error is not winner:
+            winner.add_note(f"also failed: {error!r}")
+        return winner
+
+    # -- the second phase ---------------------------------------------------------------------
+
+    async def commit(self) -> None:
+        """Commit now: every handler that waits, in wire order, one at a time.
+
+        Shielded from the first one on. Raises the failure of a handler that failed while it
+        waited, after rolling back all; `CommitFailed` if a commit fails, after rolling back those
+        that come after it.
+        """
+        self._expect_open("commit")
+        if self._failures:
+            failure = self._winner(None)
+            await self._undo(failure)
+            raise failure
+        await checkpoint_if_cancelled()
+        self._state = "committed"
+        waiting = [record for record in self._records if record.parked is not None]
+        with anyio.CancelScope(shield=True):
+            for i, record in enumerate(waiting):
+                error = await self._decide(record, Decision.COMMIT, None)
+                if error is not None:
+                    await self._roll_back(waiting[i + 1 :], error)
+                    raise CommitFailed(
+                        _handled(waiting[:i]), record.handled(), _handled(waiting[i + 1 :])
+                    ) from error
+
+    async def abort(self, reason: BaseException | None = None) -> None:
+        """Roll back now: nothing of the flow is committed. `reason` is what handlers are told."""
+        self._expect_open("abort")
+        await self._undo(reason or FlowAborted("the flow was aborted"))
+
+    def _expect_open(self, verb: str) -> None:
+        if self._state != "open":
+            raise RouteError(f"expected an open flow to {verb}, got one that is {self._state}")
+
+    async def _undo(self, reason: BaseException) -> None:
+        """Cancel who has not answered, roll back who has, last part first; wait for all."""
+        self._state = "rolled back"
+        with anyio.CancelScope(shield=True):
+            self._crew.closing = True
+            self._crew.drop_ready()
+            for record in self._records:
+                if not record.settled and record.scope is not None:
+                    record.reason = reason
+                    record.scope.cancel()
+            await self._roll_back(self._records, reason)
+            await self._crew.join()
+
+    async def _roll_back(self, records: list[Record], reason: BaseException) -> None:
+        for record in reversed(records):
+            if record.waits_for_decision:
+                error = await self._decide(record, Decision.ROLLBACK, reason)
+                if error is not None:
+                    reason.add_note(f"the rollback of {record.info.ref} failed: {error!r}")
+
+    async def _decide(
+        self, record: Record, decision: Decision, reason: BaseException | None
+    ) -> BaseException | None:
+        """Send the decision to a handler that waits; what went wrong, or None."""
+        if record.waits_for_decision:
+            assert record.scope is not None
+            assert record.parked is not None
+            assert record.finished is not None
+            commits = decision is Decision.COMMIT
+            limit = COMMIT_TIMEOUT if commits else ROLLBACK_TIMEOUT
+            record.decision, record.reason = decision, reason
+            record.scope.deadline = anyio.current_time() + limit
+            record.parked.set()
+            # One that shields itself and hangs must not starve the rollbacks of the others.
+            with anyio.move_on_after(None if commits else limit + 1):
+                await record.finished.wait()
+        return record.outcome
+
+    # -- the end ------------------------------------------------------------------------------
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            if self._state == "open":
+                if exc is None:
+                    await self.commit()
+                else:
+                    await self._undo(exc)
+        except BaseException as error:
+            if self._state == "open":
+                await self._undo(error)
+            raise
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._crew.join()
+        if self._parent is not None:
+            self._parent.inner_flows -= 1
+        # Every task has ended: the group raises nothing, and the block's exception goes on bare.
+        await self._tasks.__aexit__(None, None, None)
+
+
+def _handled(records: list[Record]) -> list[Handled]:
+    return [record.handled() for record in records]
+
+
+async def _two_passes() -> None:
+    await cancel_shielded_checkpoint()
+    await cancel_shielded_checkpoint()

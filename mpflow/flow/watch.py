@@ -1,0 +1,141 @@
+"""`Watch`: the clock of an outermost flow and of all flows inside it.
+
+Knows: since when the source is awaited, which handlers run, which pumps wait for one.
+Must not know: how a verdict is carried out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import attrs
+
+from mpflow.errors import HandlerTimeout, Stalled
+
+if TYPE_CHECKING:
+    from mpflow.flow.record import Record
+
+__all__ = ["MAX_DESCRIPTORS", "Watch"]
+
+MAX_DESCRIPTORS: Final = 64
+"""Files that the parts of a flow may keep open while they wait for its commit."""
+
+
+@attrs.define(eq=False)
+class Watch:
+    """One task that looks at the time when something may be due, and says what is.
+
+    It costs nothing a part or a chunk but a stamp: no scope and no timer is made for either.
+    `on_idle` and `on_stall` end the flow; a handler that is due is expired by its record.
+    """
+
+    idle_timeout: float | None
+    stall_timeout: float | None
+    on_idle: Callable[[], None]
+    on_stall: Callable[[Stalled], None]
+    reading_since: float | None = None
+    """When the pump began to wait for the source; None while it does not."""
+    running: dict[Record, float | None] = attrs.field(factory=dict[Any, Any])
+    """The handlers that have not answered, and the `handler_timeout` of each."""
+    blocked: dict[Record, float] = attrs.field(factory=dict[Any, Any])
+    """The handlers for which a pump waits, and since when."""
+    _descriptors: int = 0
+    _moved_at: float = -math.inf
+    _shortest: float = math.inf
+    _sooner: anyio.Event | None = None
+
+    def move(self) -> None:
+        """A byte was taken, a handler started or answered, or one is alive."""
+        if self.blocked:
+            self._moved_at = anyio.current_time()
+
+    def take_descriptor(self) -> bool:
+        """Whether one more file may be kept open."""
+        if self._descriptors >= MAX_DESCRIPTORS:
+            return False
+        self._descriptors += 1
+        return True
+
+    def give_descriptor(self) -> None:
+        """One that was kept open is closed."""
+        self._descriptors -= 1
+
+    def at_most(self, *timeouts: float | None) -> None:
+        """From now on some of these may run: look at the time at least that often."""
+        shortest = min((t for t in timeouts if t is not None), default=math.inf)
+        if shortest < self._shortest:
+            self._shortest = shortest
+            if self._sooner is not None:
+                self._sooner.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        self.at_most(self.idle_timeout, self.stall_timeout)
+        while True:
+            now = anyio.current_time()
+            # What begins after now is not due before the shortest of all timeouts has passed.
+            due = min(
+                now + self._shortest,
+                self._check_idle(now),
+                self._check_stall(now),
+                self._check_handlers(now),
+            )
+            self._sooner = anyio.Event()
+            with anyio.CancelScope(deadline=due):
+                await self._sooner.wait()
+
+    def _check_idle(self, now: float) -> float:
+        if self.reading_since is None or self.idle_timeout is None:
+            return math.inf
+        due = self.reading_since + self.idle_timeout
+        if due > now:
+            return due
+        self.reading_since = None
+        self.on_idle()
+        return math.inf
+
+    def _check_stall(self, now: float) -> float:
+        if not self.blocked or self.stall_timeout is None:
+            return math.inf
+        # The innermost pump is at the root of it: the others wait for its handler.
+        record, since = max(self.blocked.items(), key=_depth)
+        due = max(since, self._moved_at) + self.stall_timeout
+        if due > now:
+            return due
+        self.blocked.clear()
+        text = (
+            f"expected the handler {record.route.name} to go on within {self.stall_timeout} s "
+            "(stall_timeout): it neither reads its part nor answers, and the rest of the body "
+            "waits for it"
+        )
+        self.on_stall(Stalled(text, part=record.info.ref))
+        return math.inf
+
+    def _check_handlers(self, now: float) -> float:
+        next_due = math.inf
+        for record, limit in list(self.running.items()):
+            due = record.deadline(limit)
+            if due <= now:
+                record.expire(_timeout(record, limit))
+            else:
+                next_due = min(next_due, due)
+        return next_due
+
+
+def _depth(item: tuple[Record, float]) -> int:
+    return len(item[0].info.path)
+
+
+def _timeout(record: Record, limit: float | None) -> HandlerTimeout:
+    route = record.route
+    own = route.timeout is not None and record.called_at + route.timeout <= record.deadline(limit)
+    what = f"within {route.timeout} s (timeout)" if own else (
+        f"within {limit} s of having its whole part (handler_timeout)"
+    )
+    return HandlerTimeout(
+        f"expected an answer of the handler {route.name} {what}, and none came",
+        part=record.info.ref,
+    )

@@ -1,0 +1,408 @@
+"""`Decoder`: bytes to events.
+
+Knows: preamble, header blocks and bodies, and what the limits allow of each.
+Must not know: where bytes come from, what a header means, or who takes the events.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from functools import partial
+from typing import TypeVar
+
+import attrs
+
+from mpflow.errors import (
+    EmptyBody,
+    LimitExceeded,
+    MalformedBody,
+    MultipartError,
+    PartRef,
+    TruncatedBody,
+    excerpt,
+)
+from mpflow.wire.block import HeaderBlock
+from mpflow.wire.boundary import check_boundary
+from mpflow.wire.events import (
+    NEED_DATA,
+    BodyEnd,
+    Event,
+    NeedData,
+    PartBegin,
+    PartData,
+    PartEnd,
+    WholePart,
+)
+from mpflow.wire.headers import Deviation, Head, Policy, parse_head
+from mpflow.wire.limits import Budget, Limits
+from mpflow.wire.scanner import CLOSE, Scanner, Token
+
+__all__ = ["Decoder"]
+
+MAX_DEVIATIONS = 1000
+"""How many deviations are kept; further ones are dropped, so that they fill no memory."""
+
+_BEGINS = 256
+"""How much of a preamble is kept, to say what came in place of a delimiter."""
+
+_NO_LIMIT = 1 << 62
+_PREAMBLE, _HEADERS, _BODY = range(3)
+_E = TypeVar("_E", bound=MultipartError)
+_END = BodyEnd()
+_PART_END = PartEnd()
+
+
+class Decoder:
+    """Turns the bytes of one multipart level into events (RFC 2046, 5.1.1), without any I/O.
+
+    Call `receive_data` with what came, then `next_event` until it gives `NEED_DATA`; call
+    `receive_eof` when no more will come. After `BodyEnd` what comes is epilogue: counted and
+    thrown away. Any chunking gives the same events, once neighbouring `PartData` are joined and
+    a `WholePart` is taken for what it stands for.
+
+    `boundary` is the parameter, without its quotes. `limits` bound each axis. `strict` refuses
+    every deviation; `tolerate` names ambiguities to accept (`mpflow.wire.TOLERANCES`).
+    `subtype` is that of the content type: `"form-data"` and `"digest"` change how part headers
+    are read. `budget` is for nested levels: it stands in place of `limits` and shares counts.
+
+    Every refusal is a `MultipartError`. The first one ends the decoding; each later `next_event`
+    raises it again.
+    """
+
+    # Slots, because an instance of more than 30 attributes is slow to read without.
+    __slots__ = (
+        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_easy", "_ended",
+        "_eof", "_error", "_head", "_index", "_limits", "_most_header_bytes", "_most_parts",
+        "_overflow", "_policy", "_queue", "_read_head", "_received", "_scanner", "_size", "_skip",
+        "_state", "_tokens", "_total", "deviations", "epilogue_bytes", "part_limit",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        boundary: str | bytes,
+        *,
+        limits: Limits | None = None,
+        strict: bool = False,
+        tolerate: Iterable[str] = frozenset(),
+        subtype: str = "mixed",
+        budget: Budget | None = None,
+    ) -> None:
+        self._budget = budget or Budget(limits or Limits())
+        self._limits = self._budget.limits
+        self._policy = Policy(strict=strict, tolerate=frozenset(tolerate))
+        self._read_head = partial(
+            parse_head,
+            form=subtype == "form-data",
+            # RFC 2046, 5.1.5: in a digest the default is message/rfc822.
+            default_type="message/rfc822" if subtype == "digest" else "text/plain",
+            policy=self._policy,
+        )
+        self.part_limit = self._limits.max_part_bytes
+        """Bytes that the body of one part may have; set it before the first event."""
+        self.deviations: list[Deviation] = []
+        self.epilogue_bytes = 0
+        """Bytes that came after the close delimiter so far."""
+        self._boundary, odd = check_boundary(boundary, limits=self._limits)
+        if odd is not None:
+            self._note(odd.code, odd.detail)
+        self._scanner = Scanner(b"\r\n--" + self._boundary, max_line=self._limits.max_header_line)
+        self._block = HeaderBlock(self._budget)
+        self._easy, self._counts = self._block.easy, self._budget.counts
+        total = self._limits.max_total_header_bytes
+        parts = self._limits.max_parts
+        self._most_header_bytes = _NO_LIMIT if total is None else total
+        self._most_parts = _NO_LIMIT if parts is None else parts
+        self._tokens = self._scanner.tokens()
+        self._queue: deque[Event] = deque()
+        self._error: MultipartError | None = None
+        self._received = 0
+        # Nested bytes were counted by the outermost level already.
+        self._total = None if self._budget.path else self._limits.max_total_bytes
+        self._eof = self._overflow = self._ended = False
+        # `_at` is the offset of the next byte of text; before the body stands a CRLF of ours.
+        self._state, self._at = _PREAMBLE, -2
+        self._begins = b""
+        self._index, self._counted = 0, False
+        self._head: Head | None = None
+        self._skip = self._size = 0
+        if "dashed-boundary" in self._policy.tolerate and self._boundary.startswith(b"--"):
+            self._tokens = self._tokens_dashed()
+
+    # -- the public face ----------------------------------------------------------------------
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Add what came. A `bytes` object is kept as it is, anything mutable is copied."""
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"expected bytes, bytearray or memoryview, got {data!r:.60}")
+            data = bytes(data)
+        if self._eof:
+            raise RuntimeError("receive_data() was called after receive_eof()")
+        self._received += len(data)
+        if self._ended:
+            self.epilogue_bytes += len(data)
+        elif data and self._error is None:
+            if self._total is not None and self._received > self._total:
+                # What is within the limit is still decoded, so that any chunking ends alike.
+                data = data[: max(0, len(data) - (self._received - self._total))]
+                self._overflow = True
+            if data:
+                self._scanner.push(data)
+
+    def receive_eof(self) -> None:
+        """No more data will come. If the body is not whole, `next_event` will raise."""
+        self._eof = True
+
+    def next_event(self) -> Event | NeedData:
+        """The next event, or `NEED_DATA`. After `BodyEnd` it gives `BodyEnd` for ever.
+
+        Raises `TruncatedBody`, `EmptyBody`, `MalformedBody` or `LimitExceeded`.
+        """
+        queue = self._queue
+        try:
+            while not queue:
+                if self._error is not None:
+                    raise self._error
+                if self._ended:
+                    return self._after_end()
+                token = next(self._tokens)
+                if token is None:
+                    if self._overflow or self._eof:
+                        raise self._cut_off()
+                    return NEED_DATA
+                text, mark = token
+                if self._state == _HEADERS:
+                    part = self._whole_part(text, mark) if mark else None
+                    if part is not None:
+                        return part
+                    self._on_headers(text, mark)
+                elif self._state == _BODY:
+                    self._on_body(text, mark)
+                else:
+                    self._on_preamble(text, mark)
+        except MultipartError as error:
+            self._fail(error)
+            if not queue:
+                raise
+        return queue.popleft()
+
+    @property
+    def ended(self) -> bool:
+        """True once the close delimiter was seen."""
+        return self._ended
+
+    # -- the states ---------------------------------------------------------------------------
+
+    def _on_preamble(self, text: bytes, mark: int) -> None:
+        limit = self._limits.max_preamble
+        if len(self._begins) < _BEGINS:
+            # No more than the limit allows, so that any chunking shows the same.
+            most = _BEGINS if limit is None else min(_BEGINS, 2 + limit)
+            self._begins = (self._begins + text[:most])[:most]
+        self._at += len(text)
+        if limit is not None and self._at > limit:
+            raise LimitExceeded(
+                "max_preamble", limit, message=self._no_delimiter(limit), offset=limit
+            )
+        if mark:
+            self._delimit(mark)
+
+    def _whole_part(self, text: bytes, mark: int) -> WholePart | None:
+        """The hot path: a part that is whole in hand, and whose headers can break no limit."""
+        if self._counted:
+            return None
+        raw, blank, data = text.partition(b"\r\n\r\n")
+        block = raw[2:]
+        size, counts, most = len(block), self._counts, self.part_limit
+        header_bytes, parts, at = counts.header_bytes + size, counts.parts + 1, self._at
+        if (
+            not blank
+            or size > self._easy
+            or header_bytes > self._most_header_bytes
+            or parts > self._most_parts
+            or (most is not None and len(data) > most)
+        ):
+            return None
+        try:
+            head = self._read_head(block)
+        except MalformedBody:
+            return None  # lines without a colon may be too many even here: that comes first
+        counts.header_bytes, counts.parts = header_bytes, parts
+        if head.deviations:
+            self._keep_all(head, at + 2)
+        self._at = at + len(text)
+        self._delimit(mark)
+        return WholePart(head, data, at + len(raw) + 4)
+
+    def _count_part(self) -> None:
+        self._counted = True
+        self._counts.parts += 1
+        limit = self._limits.max_parts
+        if limit is not None and self._counts.parts > limit:
+            raise LimitExceeded("max_parts", limit, part=self._ref(), offset=self._at)
+
+    def _on_headers(self, text: bytes, mark: int) -> None:
+        """The general path: a block that is cut, long, or has no blank line."""
+        if not self._counted:
+            self._count_part()
+        block = self._block
+        start = self._at - len(block.text)
+        found = block.add(text, b"" if mark else self._scanner.held)
+        region, end = block.text, found
+        if found < 0:
+            # A CR or CRLF at the end may belong to the blank line or to the delimiter.
+            end = len(region)
+            end -= 2 if region.endswith(b"\r\n") else region.endswith(b"\r") and not mark
+        try:
+            block.check(end)
+        except LimitExceeded as error:
+            raise self._placed(error, start) from None
+        self._at += len(text)
+        if found < 0 and not mark:
+            return
+        whole = block.take()
+        head = self._parse(whole[2 : max(2, end)], start + 2)
+        unended = found < 0 and not whole[2:].endswith(b"\r\n") and whole != b"\r\n"
+        if unended:
+            # RFC 2046, 5.1.1: "body-part := MIME-part-headers [CRLF *OCTET]"; here the CRLF that
+            # ends the last header, or the delimiter line, is that of the next delimiter as well.
+            self._note("no-blank-line", "a part that ends within its headers", start)
+        # The second CRLF of the blank line may begin a delimiter, and may not be here yet.
+        body = whole[end + 4 :] if found >= 0 else b""
+        self._skip = max(0, end + 4 - len(whole)) if found >= 0 else 0
+        self._head, self._size, self._state = head, 0, _BODY
+        self._queue.append(PartBegin(head, self._at if unended else start + end + 4))
+        self._at -= len(body)
+        self._on_body(body, mark)
+
+    def _on_body(self, text: bytes, mark: int) -> None:
+        if self._skip and text:
+            text = text[2:]
+            self._at += 2
+            self._skip = 0
+        if text:
+            limit = self.part_limit
+            if limit is not None and self._size + len(text) > limit:
+                fits = limit - self._size
+                if fits:
+                    self._queue.append(PartData(text[:fits]))
+                raise LimitExceeded(
+                    "max_part_bytes", limit, part=self._ref(), offset=self._at + fits
+                )
+            self._size += len(text)
+            self._at += len(text)
+            self._queue.append(PartData(text))
+        if mark:
+            self._queue.append(_PART_END)
+            self._skip = 0
+            self._delimit(mark)
+
+    def _delimit(self, mark: int) -> None:
+        """A delimiter line ends what was open, and begins a part or ends the body."""
+        scanner = self._scanner
+        self._at += len(scanner.delimiter) + scanner.padding
+        if self._state != _PREAMBLE:
+            self._index += 1
+        self._state, self._counted, self._head = _HEADERS, False, None
+        if mark == CLOSE:
+            self._ended = True
+            self.epilogue_bytes = self._received - (self._at + 2)
+            scanner.clear()
+            self._queue.append(_END)
+
+    def _after_end(self) -> BodyEnd:
+        limit = self._limits.max_epilogue
+        if limit is not None and self.epilogue_bytes > limit:
+            raise LimitExceeded("max_epilogue", limit, offset=self._at + 2 + limit)
+        return _END
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _parse(self, raw: bytes, offset: int) -> Head:
+        self._counts.header_bytes += len(raw)
+        try:
+            head = self._read_head(raw)
+        except MalformedBody as error:
+            raise self._placed(error, offset) from error.__cause__
+        self._keep_all(head, offset)
+        return head
+
+    def _keep_all(self, head: Head, offset: int) -> None:
+        for found in head.deviations:
+            self._keep(found, offset + (found.offset or 0))
+
+    def _note(self, code: str, detail: str, offset: int | None = None) -> None:
+        """Record a deviation, or refuse it."""
+        found: list[Deviation] = []
+        try:
+            self._policy.note(code, detail, found)
+        except MalformedBody as error:
+            if offset is None:
+                raise
+            raise self._placed(error, offset) from None
+        for deviation in found:
+            self._keep(deviation, offset)
+
+    def _keep(self, deviation: Deviation, offset: int | None) -> None:
+        if len(self.deviations) < MAX_DEVIATIONS:
+            outside = offset is None or self._state == _PREAMBLE
+            part = None if outside else (*self._budget.path, self._index)
+            self.deviations.append(attrs.evolve(deviation, part=part, offset=offset))
+
+    def _ref(self) -> PartRef:
+        head, path = self._head, (*self._budget.path, self._index)
+        return PartRef(path) if head is None else PartRef(path, head.name, head.filename)
+
+    def _placed(self, error: _E, start: int) -> _E:
+        error.part = self._ref()
+        error.offset = start + (error.offset or 0)
+        return error
+
+    def _fail(self, error: MultipartError) -> None:
+        if error.offset is None and not isinstance(error, EmptyBody):
+            self._placed(error, max(0, self._at))
+        self._error = error
+        self._scanner.clear()
+
+    def _cut_off(self) -> MultipartError:
+        """What is wrong when no more data comes, or no more is allowed."""
+        if self._overflow:
+            part = None if self._state == _PREAMBLE else self._ref()
+            return LimitExceeded("max_total_bytes", self._total, part=part, offset=self._total)
+        if not self._received:
+            return EmptyBody(
+                f"expected a multipart body with the delimiter {self._dashes()}, "
+                "and the body is empty"
+            )
+        if self._state == _PREAMBLE:
+            return TruncatedBody(self._no_delimiter(None), offset=self._received)
+        where = "the headers of a part"
+        if self._state == _BODY:
+            where = f"the body of a part, of which {self._size} bytes came"
+        return TruncatedBody(
+            f"expected the close delimiter {self._dashes(b'--')}, "
+            f"and the body ended after {self._received} bytes, in {where}",
+            part=self._ref(),
+            offset=self._received,
+        )
+
+    def _no_delimiter(self, limit: int | None) -> str:
+        within = "before the body ended" if limit is None else f"within {limit} bytes"
+        begins = self._begins[2:]
+        text = f"expected the delimiter {self._dashes()} {within}, and it did not come"
+        if b"\n--" + self._boundary + b"\n" in self._begins:
+            return text + ": its lines end with a bare LF, where RFC 2046 asks for CRLF"
+        return text + f"; the body begins with {excerpt(begins)}" if begins else text
+
+    def _dashes(self, end: bytes = b"") -> str:
+        return excerpt(self._scanner.delimiter[2:] + end, limit=80)
+
+    def _tokens_dashed(self) -> Generator[Token | None, None, None]:
+        """The tokens of a body whose delimiters may lack the two dashes of their own."""
+        scanner = self._scanner
+        usual = scanner.delimiter
+        yield from scanner.find_dashed(self._boundary)
+        if scanner.delimiter != usual:
+            self._note("dashed-boundary", excerpt(self._boundary), max(0, self._at))
+        yield from scanner.tokens()

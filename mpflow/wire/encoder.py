@@ -1,0 +1,79 @@
+"""`Encoder`: events to bytes.
+
+Knows: the order of events, delimiters, and that a body must not hold one.
+Must not know: what a part is made of, or where the bytes go.
+"""
+
+from __future__ import annotations
+
+from mpflow.errors import WriteError
+from mpflow.wire.boundary import check_boundary, new_boundary
+from mpflow.wire.events import BodyEnd, Event, PartBegin, PartData, PartEnd, WholePart
+from mpflow.wire.headers import Head
+from mpflow.wire.limits import Limits
+
+__all__ = ["Encoder"]
+
+
+class Encoder:
+    """Turns the events of one multipart level into bytes (RFC 2046, 5.1.1), without any I/O.
+
+    `boundary` is made from `secrets` where none is given. `send` raises `WriteError` before it
+    gives a byte: for a body in which the delimiter occurs, and for events out of order.
+    """
+
+    def __init__(self, boundary: str | None = None) -> None:
+        self.boundary = new_boundary() if boundary is None else boundary
+        raw, _ = check_boundary(self.boundary, limits=Limits())
+        self._delimiter = b"\r\n--" + raw
+        self._first = True
+        self._open = self._ended = False
+        self._tail = b""
+
+    def send(self, event: Event) -> bytes:
+        """The bytes of one event."""
+        if self._ended:
+            raise WriteError(f"expected no event after BodyEnd, got {type(event).__name__}")
+        if isinstance(event, WholePart):
+            begin = self._begin(event.head)
+            self._check(event.data)
+            return begin + event.data
+        if isinstance(event, PartBegin):
+            data = self._begin(event.head)
+            self._open, self._tail = True, b"\r\n"
+            return data
+        if isinstance(event, PartData):
+            self._expect_open(True, event)
+            self._check(event.data)
+            return event.data
+        if isinstance(event, PartEnd):
+            self._expect_open(True, event)
+            self._open = False
+            return b""
+        return self._close(event)
+
+    def _begin(self, head: Head) -> bytes:
+        self._expect_open(False, head)
+        delimiter = self._delimiter[2:] if self._first else self._delimiter
+        self._first = False
+        self._tail = b"\r\n"
+        block = head.raw + b"\r\n" if head.raw else b""
+        return delimiter + b"\r\n" + block + b"\r\n"
+
+    def _close(self, event: BodyEnd) -> bytes:
+        self._expect_open(False, event)
+        self._ended = True
+        delimiter = self._delimiter[2:] if self._first else self._delimiter
+        return delimiter + b"--\r\n"
+
+    def _check(self, data: bytes) -> None:
+        """Refuse a body in which the delimiter occurs: it would end the part for any reader."""
+        text = self._tail + data[: len(self._delimiter)]
+        if self._delimiter in text or self._delimiter in data:
+            raise WriteError("expected a body without the boundary in it, and it has a delimiter")
+        self._tail = (self._tail + data[-len(self._delimiter) :])[1 - len(self._delimiter) :]
+
+    def _expect_open(self, expected: bool, what: object) -> None:
+        if self._open is not expected:
+            state = "inside" if self._open else "outside of"
+            raise WriteError(f"got {type(what).__name__} {state} a part, which cannot be sent there")

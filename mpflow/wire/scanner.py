@@ -1,0 +1,153 @@
+"""The boundary scanner: the one place that looks for delimiters.
+
+Knows: delimiters, close delimiters, transport padding, and where a chunk may be cut.
+Must not know: headers, parts, limits other than that of a delimiter line.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import Final, TypeAlias
+
+from mpflow.errors import LimitExceeded
+
+__all__ = ["CLOSE", "DELIMITER", "OPEN", "Scanner"]
+
+WINDOW = 256 * 1024
+"""How much of a larger chunk is split, and so held twice, at once."""
+
+OPEN: Final = 0
+"""The text may go on."""
+DELIMITER: Final = 1
+"""A delimiter line ended the text; the next text begins with the CRLF that ends that line."""
+CLOSE: Final = 2
+"""The close delimiter ended the text, and the scan."""
+
+Token: TypeAlias = tuple[bytes, int]
+
+
+class Scanner:
+    """Cuts chunks at delimiters. `tokens()` gives `(text, mark)`, and None when it needs data.
+
+    A delimiter is `CRLF--boundary`, with the CRLF in front (RFC 2046, 5.1.1); a CRLF that is not
+    there stands before the body, so that the first delimiter is no special case. The CRLF that
+    ends a delimiter line stays in the text that follows, because it may begin the next delimiter.
+
+    `held` is what of the text so far may begin a delimiter: it is part of no token yet.
+    `padding` is how many bytes of transport padding the last `DELIMITER` had.
+    """
+
+    __slots__ = ("_inbox", "_max_line", "delimiter", "held", "padding")
+
+    def __init__(self, delimiter: bytes, *, max_line: int | None) -> None:
+        self.delimiter = delimiter
+        self.held = b"\r\n"
+        self.padding = 0
+        self._max_line = max_line
+        self._inbox: deque[bytes | memoryview] = deque()
+
+    def push(self, chunk: bytes) -> None:
+        """Add a chunk."""
+        self._inbox.append(chunk)
+
+    def clear(self) -> None:
+        """Let go of what was pushed."""
+        self._inbox.clear()
+        self.held = b""
+
+    def tokens(self) -> Generator[Token | None, None, None]:
+        """The tokens. Each byte is looked at by one `split`, whatever the chunking."""
+        while True:
+            while not self._inbox:
+                yield None
+            chunk = self._window()
+            # `split` gives back the object itself where there is no delimiter.
+            pieces = (self.held + chunk if self.held else chunk).split(self.delimiter)
+            text, last = pieces[0], len(pieces) - 1
+            self.held = b""
+            for i in range(1, last + 1):
+                piece = pieces[i]
+                begin = piece[:2]
+                if begin == b"\r\n":
+                    yield text, DELIMITER
+                    text = piece
+                elif begin == b"--":
+                    # RFC 2046, 5.1.1: nothing that follows is read, not even on this line.
+                    yield text, CLOSE
+                    return
+                else:
+                    line = piece.lstrip(b" \t")
+                    if line[:2] == b"\r\n" or (not line and i < last):
+                        # "transport-padding := *LWSP-char"
+                        self.padding = len(piece) - len(line)
+                        if self._too_long(self.padding):
+                            break
+                        yield text, DELIMITER
+                        self.padding = 0
+                        text = line
+                    elif i == last and (line in (b"", b"\r") or piece == b"-"):
+                        if self._too_long(len(piece) - len(line)):
+                            break
+                        self.held = self.delimiter + piece
+                    else:
+                        # A line that merely begins with the delimiter is data.
+                        yield text, OPEN
+                        text = self.delimiter + piece
+            else:
+                yield self._hold(text), OPEN
+                continue
+            yield text, OPEN
+            message = f"expected a delimiter line with at most {self._max_line} bytes of padding"
+            raise LimitExceeded("max_header_line", self._max_line, message=message)
+
+    def _window(self) -> bytes:
+        """The next chunk, or the next window of a chunk too large to be split at once."""
+        chunk = self._inbox.popleft()
+        if len(chunk) <= WINDOW:
+            return chunk if type(chunk) is bytes else bytes(chunk)
+        if type(chunk) is bytes and not self.held and self.delimiter not in chunk:
+            return chunk
+        view = memoryview(chunk)
+        self._inbox.appendleft(view[WINDOW:])
+        return bytes(view[:WINDOW])
+
+    def _hold(self, text: bytes) -> bytes:
+        """Hold back the end of `text` if it may begin a delimiter; what is surely text."""
+        if self.held:
+            return text
+        # A delimiter has one CR, its first byte: only the last CR of the text can begin one.
+        cut = text.rfind(b"\r", max(0, len(text) - len(self.delimiter) + 1))
+        if cut >= 0 and self.delimiter.startswith(text[cut:]):
+            self.held = text[cut:]
+            return text[:cut]
+        return text
+
+    def _too_long(self, padding: int) -> bool:
+        return self._max_line is not None and padding > self._max_line
+
+    def find_dashed(self, boundary: bytes) -> Generator[Token | None, None, None]:
+        """Choose the delimiter by what comes first: `CRLF--boundary`, or `CRLFboundary`.
+
+        For senders that name a boundary `--x` and write delimiters `--x`. Gives the text before
+        the delimiter, and ends where `tokens` goes on.
+        """
+        usual, dashed, data = self.delimiter, b"\r\n" + boundary, self.held
+        while True:
+            first, other = data.find(usual), data.find(dashed)
+            # With a boundary of dashes, what may yet be the usual delimiter begins with the other.
+            if other >= 0 and (first < 0 or other < first) and not usual.startswith(data[other:]):
+                yield data[:other], OPEN
+                self.delimiter, first = dashed, other
+            elif first >= 0:
+                yield data[:first], OPEN
+            if first >= 0:
+                self.held = b""
+                self._inbox.appendleft(data[first:])
+                return
+            keep = len(usual) - 1
+            yield data[:-keep], OPEN
+            data = data[-keep:]
+            while not self._inbox:
+                yield None
+            data += self._inbox.popleft()
