@@ -15,9 +15,7 @@ __all__ = ["check_boundary", "new_boundary"]
 
 # RFC 2046, 5.1.1: "bcharsnospace := DIGIT / ALPHA / "'" / "(" / ")" / "+" / "_" / "," / "-" /
 # "." / "/" / ":" / "=" / "?"", and a space that is not the last character.
-_BCHARS = frozenset(
-    b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? "
-)
+_BCHARS = frozenset(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'()+_,-./:=? ")
 
 
 def check_boundary(boundary: str | bytes, *, limits: Limits) -> tuple[bytes, Deviation | None]:

@@ -267,7 +267,9 @@ class Decoder:
         if unended:
             # RFC 2046, 5.1.1: "body-part := MIME-part-headers [CRLF *OCTET]"; here the CRLF that
             # ends the last header, or the delimiter line, is that of the next delimiter as well.
-            self._note("no-blank-line", "a part that ends within its headers", start)
+            self._note(
+                "no-blank-line", "expected a blank line after headers, got a delimiter", start
+            )
         # The second CRLF of the blank line may begin a delimiter, and may not be here yet.
         body = whole[end + 4 :] if found >= 0 else b""
         self._skip = max(0, end + 4 - len(whole)) if found >= 0 else 0

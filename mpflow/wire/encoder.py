@@ -76,4 +76,6 @@ class Encoder:
     def _expect_open(self, expected: bool, what: object) -> None:
         if self._open is not expected:
             state = "inside" if self._open else "outside of"
-            raise WriteError(f"got {type(what).__name__} {state} a part, which cannot be sent there")
+            raise WriteError(
+                f"got {type(what).__name__} {state} a part, which cannot be sent there"
+            )

@@ -12,7 +12,16 @@ import attrs
 
 from mpflow.wire.headers import Head
 
-__all__ = ["NEED_DATA", "BodyEnd", "Event", "NeedData", "PartBegin", "PartData", "PartEnd", "WholePart"]
+__all__ = [
+    "NEED_DATA",
+    "BodyEnd",
+    "Event",
+    "NeedData",
+    "PartBegin",
+    "PartData",
+    "PartEnd",
+    "WholePart",
+]
 
 
 class NeedData(enum.Enum):

@@ -204,9 +204,7 @@ class Budget:
             raise LimitExceeded("max_depth", depth, part=part)
         return Budget(self.limits, path, self.counts)
 
-    def take_memory(
-        self, size: int, *, part: PartRef | None = None, allow: int | None = 0
-    ) -> None:
+    def take_memory(self, size: int, *, allow: int | None = 0) -> None:
         """Count `size` more bytes that a part gathers.
 
         `allow` is what the caller said one part may gather: the total never undercuts it.
@@ -214,4 +212,4 @@ class Budget:
         self.counts.memory += size
         limit = self.limits.max_total_memory
         if limit is not None and allow is not None and self.counts.memory > max(limit, allow):
-            raise LimitExceeded("max_total_memory", limit, part=part)
+            raise LimitExceeded("max_total_memory", limit)
