@@ -246,7 +246,11 @@ class Part(ByteReceiveStream):
         if most is not None and size > most:
             text = f"expected a part of at most {most} bytes to gather in memory, and more came"
             raise LimitExceeded("max_memory", most, message=text, part=self.info.ref)
-        self.level.budget.take_memory(size, part=self.info.ref, allow=most if given else 0)
+        try:
+            self.level.budget.take_memory(size, allow=most if given else 0)
+        except LimitExceeded as error:
+            error.part = self.info.ref
+            raise
 
     async def readline(self) -> bytes:
         """The next line with its LF, the last one perhaps without; `b""` at the end.

@@ -372,7 +372,8 @@ class MultipartReader:
         """The part that begins, as this level's next one."""
         index = self._taken
         self._taken = index + 1
-        info = PartInfo(head, index, (*self.budget.path, index))
+        size = len(data) if body is None else None
+        info = PartInfo(head, index, (*self.budget.path, index), size)
         return self.part_class(info, body, level=self, data=data)
 
     def is_charset(self, info: PartInfo) -> bool:

@@ -166,13 +166,14 @@ class Crew:
         """
         try:
             with anyio.CancelScope() as scope:
+                self._coming = False
                 while not self.closing:
-                    self._coming = False
                     record = self._take()
                     if record is None:
                         await self._wait()
+                        self._coming = False
                         continue
-                    if self._ready:
+                    if self._ready and not self._coming:
                         # If this handler waits for something, another worker goes on.
                         self._kick()
                     await self._call(record, scope)
