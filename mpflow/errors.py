@@ -241,9 +241,7 @@ class Rejected(MultipartError):
     answer.
     """
 
-    def __init__(
-        self, status: int, reason: str, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason, status=status)
         self.args = (status, reason, headers)
         self.reason = reason
@@ -290,9 +288,7 @@ class CommitFailed(MultipartError):
 
     status = 500
 
-    def __init__(
-        self, committed: Sequence[Any], failed: Any, rolled_back: Sequence[Any]
-    ) -> None:
+    def __init__(self, committed: Sequence[Any], failed: Any, rolled_back: Sequence[Any]) -> None:
         super().__init__(
             f"a commit failed: {len(committed)} parts were committed before it, "
             f"{len(rolled_back)} were rolled back after it",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import anyio
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
-from typing_extensions import Self
+from typing import Self
 
 from mpflow.errors import (
     EmptyBody,

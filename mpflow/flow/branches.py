@@ -59,9 +59,7 @@ class _Branching(Transaction):
         if not children:
             raise RouteError("expected at least one handler to branch to")
         holder = part.holder
-        super().__init__(
-            slots=len(children), parent=holder if isinstance(holder, Record) else None
-        )
+        super().__init__(slots=len(children), parent=holder if isinstance(holder, Record) else None)
         self._part = part
         self._children = children
 

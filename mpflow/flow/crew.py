@@ -7,7 +7,6 @@ Must not know: where parts come from, when to commit, what a failure means for t
 from __future__ import annotations
 
 import contextvars
-import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -18,8 +17,14 @@ import attrs
 from anyio.abc import TaskGroup
 from anyio.lowlevel import cancel_shielded_checkpoint
 
-from mpflow.errors import HandlerCancelled, MultipartError, RolledBack, RouteError
-from mpflow.errors import InvalidContent, HandlerTimeout, UnsupportedCoding
+from mpflow.errors import HandlerCancelled, HandlerTimeout, RolledBack, RouteError
+from mpflow.flow.answers import (
+    FATAL,
+    context_manager_of,
+    is_collectable,
+    is_context_manager,
+    is_foreign,
+)
 from mpflow.flow.record import Decision, Record
 from mpflow.flow.watch import Watch
 
@@ -29,8 +34,6 @@ MAX_READY: Final = 64
 """Parts that may wait for a handler, whole in hand."""
 MAX_READY_BYTES: Final = 256 * 1024
 """Bytes of the parts that wait, beside one more part."""
-
-_FATAL = (KeyboardInterrupt, SystemExit)
 
 
 @attrs.define(eq=False)
@@ -201,9 +204,9 @@ class Crew:
         """Call a handler that has one phase, or is found to have two."""
         self._begin(record, scope)
         try:
-            call = record.route.handler(record.part)
+            call: Any = record.route.handler(record.part)
             if record.two_phase is None:
-                record.two_phase = _is_context_manager(call)
+                record.two_phase = is_context_manager(call)
                 if record.two_phase:
                     record.scope = None
                     self._start(self._hold(record, call))
@@ -231,9 +234,9 @@ class Crew:
 
     def _reraise(self, error: BaseException, scope: anyio.CancelScope) -> None:
         """Go on with a cancellation that somebody asked for, or with what is none of ours."""
-        if isinstance(error, _FATAL):
+        if isinstance(error, FATAL):
             return
-        if isinstance(error, anyio.get_cancelled_exc_class()) and _is_foreign(scope):
+        if isinstance(error, anyio.get_cancelled_exc_class()) and is_foreign(scope):
             return
         raise error
 
@@ -259,9 +262,7 @@ class Crew:
         if not self.unanswered and self._changed is not None:
             self._changed.set()
 
-    def _failed(
-        self, record: Record, error: BaseException, scope: anyio.CancelScope
-    ) -> None:
+    def _failed(self, record: Record, error: BaseException, scope: anyio.CancelScope) -> None:
         """A handler failed before its answer: keep the failure, or tell the flow."""
         if record.settled:
             record.outcome = error
@@ -271,7 +272,7 @@ class Crew:
             own.__cause__ = error if error is not own else None
             error = own
         elif isinstance(error, anyio.get_cancelled_exc_class()):
-            if not _is_foreign(scope):
+            if not is_foreign(scope):
                 self._settle(record)  # the flow, or somebody around it, ends
                 return
             cancelled = HandlerCancelled(
@@ -280,12 +281,12 @@ class Crew:
             )
             cancelled.__cause__ = error
             error = cancelled
-        elif not isinstance(error, (Exception, *_FATAL)):
+        elif not isinstance(error, (Exception, *FATAL)):
             self._settle(record)
             return
         record.error = error
         record.note(error)
-        collected = record.route.on_error == "collect" and _is_collectable(error)
+        collected = record.route.on_error == "collect" and is_collectable(error)
         record.answered = collected
         if not collected:
             self.on_failure(record, error)
@@ -330,13 +331,7 @@ class Crew:
         call: AbstractAsyncContextManager[Any] | None,
     ) -> None:
         if call is None:
-            made = record.route.handler(record.part)
-            if not _is_context_manager(made):
-                raise RouteError(
-                    f"expected {record.route.name} to give an async context manager, "
-                    f"got {type(made).__name__}"
-                )
-            call = made
+            call = context_manager_of(record)
         undo: RolledBack | None = None
         try:
             async with call as value:
@@ -376,37 +371,6 @@ class Crew:
             failure.__cause__ = error
             error = failure
         record.outcome = error
-        if record.decision is None or isinstance(error, _FATAL):
+        if record.decision is None or isinstance(error, FATAL):
             record.note(error)
             self.on_failure(record, error)
-
-
-def _is_context_manager(made: object) -> bool:
-    return hasattr(type(made), "__aenter__")
-
-
-def _is_collectable(error: BaseException) -> bool:
-    """`on_error="collect"` covers what a handler does, not what the body or the flow does."""
-    if not isinstance(error, MultipartError):
-        return isinstance(error, Exception)
-    return isinstance(
-        error, InvalidContent | UnsupportedCoding | HandlerTimeout | HandlerCancelled
-    ) or getattr(error, "limit", None) == "max_bytes"
-
-
-def _is_foreign(scope: anyio.CancelScope) -> bool:
-    """Whether a cancellation came though nobody cancelled the scope or one around it.
-
-    On asyncio a future that was awaited may have been cancelled; it raises just what a cancelled
-    task gets.
-    """
-    if scope.cancel_called or anyio.current_effective_deadline() == float("-inf"):
-        return False
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return True
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return True
-    return task is None or not task.cancelling()

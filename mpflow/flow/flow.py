@@ -14,8 +14,8 @@ from anyio.lowlevel import checkpoint
 from mpflow.errors import (
     LimitExceeded,
     MissingParts,
-    NoRoute,
     MultipartError,
+    NoRoute,
     RouteError,
     SurplusPart,
 )
@@ -33,6 +33,7 @@ from mpflow.wire import BodyEnd, Limits, NeedData, PartBegin, PartData, WholePar
 from mpflow.wire.headers import Head
 
 __all__ = ["Flow"]
+
 
 class Flow(Transaction):
     """One dispatch under way; `router.flow(reader)` makes it.
@@ -80,7 +81,9 @@ class Flow(Transaction):
     def results(self) -> Results:
         """What the handlers answered, in wire order and by key."""
         if self._results is None:
-            raise RouteError("expected a flow that was entered: its results come with the body")
+            if self._state in ("new", "running"):
+                raise RouteError("expected a flow that was entered: its results come with the body")
+            self._results = Results(record.handled() for record in self._records)
         return self._results
 
     # -- what the transaction asks ------------------------------------------------------------
@@ -113,9 +116,6 @@ class Flow(Transaction):
                 self._reader.poll()
         if self._crew.unanswered:
             self._watch_time()
-
-    def _finish(self) -> None:
-        self._results = Results(record.handled() for record in self._records)
 
     # -- the pump -----------------------------------------------------------------------------
 

@@ -80,11 +80,7 @@ class Record:
     @property
     def waits_for_decision(self) -> bool:
         """True for a two-phase handler that has answered and has not ended."""
-        return (
-            self.parked is not None
-            and self.finished is not None
-            and not self.finished.is_set()
-        )
+        return self.parked is not None and self.finished is not None and not self.finished.is_set()
 
     def handled(self) -> Handled:
         """The record as its result."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
-from typing_extensions import Self
 
 from mpflow.errors import CommitFailed, FlowAborted, RouteError
 from mpflow.flow.crew import Crew
@@ -62,9 +61,6 @@ class Transaction(ABC):
     def _limits(self) -> Limits:
         """The limits in force."""
 
-    def _finish(self) -> None:
-        """Every handler has answered: put the answers together."""
-
     def _idle_error(self) -> BaseException:
         """What a source that gives nothing is refused with."""
         raise RouteError("this flow reads no source")
@@ -105,7 +101,6 @@ class Transaction(ABC):
         error = await self._run()
         if error is None:
             self._state = "open"
-            self._finish()
             return self
         try:
             await self._undo(error)

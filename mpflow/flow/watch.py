@@ -132,8 +132,10 @@ def _depth(item: tuple[Record, float]) -> int:
 def _timeout(record: Record, limit: float | None) -> HandlerTimeout:
     route = record.route
     own = route.timeout is not None and record.called_at + route.timeout <= record.deadline(limit)
-    what = f"within {route.timeout} s (timeout)" if own else (
-        f"within {limit} s of having its whole part (handler_timeout)"
+    what = (
+        f"within {route.timeout} s (timeout)"
+        if own
+        else (f"within {limit} s of having its whole part (handler_timeout)")
     )
     return HandlerTimeout(
         f"expected an answer of the handler {route.name} {what}, and none came",
