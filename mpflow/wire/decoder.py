@@ -72,10 +72,11 @@ class Decoder:
 
     # Slots, because an instance of more than 30 attributes is slow to read without.
     __slots__ = (
-        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_easy", "_ended",
-        "_eof", "_error", "_head", "_index", "_limits", "_most_header_bytes", "_most_parts",
-        "_overflow", "_policy", "_queue", "_read_head", "_received", "_scanner", "_size", "_skip",
-        "_state", "_tokens", "_total", "deviations", "epilogue_bytes", "part_limit",
+        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_easy",
+        "_ended", "_eof", "_error", "_head", "_index", "_limits", "_most_header_bytes",
+        "_most_parts", "_overflow", "_policy", "_queue", "_read_head", "_received", "_scanner",
+        "_size", "_skip", "_state", "_tokens", "_total", "deviations", "epilogue_bytes",
+        "part_limit",
     )  # fmt: skip
 
     def __init__(

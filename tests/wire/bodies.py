@@ -114,8 +114,8 @@ _CLIENTS = [
             _WEBKIT,
             (_NAME, "value"),
             (
-                'Content-Disposition: form-data; name="f"; filename="na%22\u00efve \u65e5\u672c.txt"\n'
-                "Content-Type: text/plain",
+                'Content-Disposition: form-data; name="f"; '
+                'filename="na%22\u00efve \u65e5\u672c.txt"\nContent-Type: text/plain',
                 "text\r\n",
             ),
             (
