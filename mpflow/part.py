@@ -7,17 +7,18 @@ Must not know: where the bytes come from (a reader, a channel of a flow, memory)
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from json import loads
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
 from urllib.parse import parse_qsl
 
 import anyio
 from anyio.abc import ByteReceiveStream
 from multidict import CIMultiDictProxy
 
-from mpflow.errors import InvalidContent, LimitExceeded, UnsupportedCoding, excerpt
+from mpflow.errors import InvalidContent, LimitExceeded, RouteError, UnsupportedCoding, excerpt
 from mpflow.info import PartInfo
+from mpflow.structure import structure
 from mpflow.wire.limits import Budget, parse_size
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["Body", "Level", "Part", "PartInfo", "text_codec"]
 MAX_RECEIVE: Final = 65536
 """Bytes that one `receive` gives at most by default."""
 
+_T = TypeVar("_T")
 _NO_CODING = frozenset({"", "identity"})
 _NO_ENCODING = frozenset({"", "7bit", "8bit", "binary"})
 # Python has them as text encodings; as charsets they are traps, or no charsets at all.
@@ -221,26 +223,30 @@ class Part(ByteReceiveStream):
         given = limit != "default"
         if self._closed:
             self._refuse()
-        data, start = self._ahead, self._start
-        self._ahead, self._start = b"", 0
-        if start:
-            data = data[start:]
+        data = self._ahead[self._start :] if self._start else self._ahead
         if self._body is None:
             self._count(len(data), most, given=given)
+            self._ahead, self._start = b"", 0
             return data
+        self._ahead, self._start = b"", 0
         pieces, size = [data], len(data)
         try:
-            while True:
-                if most is not None and size > most:
-                    self._count(size, most, given=given)
-                pieces.append(await self._pull())
-                size += len(pieces[-1])
-        except anyio.EndOfStream:
+            try:
+                while most is None or size <= most:
+                    pieces.append(await self._pull())
+                    size += len(pieces[-1])
+            except anyio.EndOfStream:
+                pass
             self._count(size, most, given=given)
-        except anyio.get_cancelled_exc_class():
-            self._ahead = b"".join(pieces)  # nothing is lost to who reads on
+        except BaseException:
+            self._put_back(pieces)
             raise
         return b"".join(pieces)
+
+    def _put_back(self, pieces: list[bytes]) -> None:
+        """After a refusal or a cancellation: nothing is lost to who reads on."""
+        if not self._closed:
+            self._ahead, self._start = b"".join([*pieces, self._ahead[self._start :]]), 0
 
     def _count(self, size: int, most: int | None, *, given: bool) -> None:
         if most is not None and size > most:
@@ -257,30 +263,30 @@ class Part(ByteReceiveStream):
 
         A line is gathered, and so bounded by `Limits.max_memory`.
         """
-        pieces: list[bytes] = []
-        size, most = 0, self.level.budget.limits.max_memory
         if self._closed:
             self._refuse()
+        pieces: list[bytes] = []
+        size, most = 0, self.level.budget.limits.max_memory
         end = 0
-        while not end:
-            if not self._ahead:
-                try:
+        try:
+            while not end:
+                if not self._ahead:
                     self._ahead = await self._pull()
-                except anyio.EndOfStream:
-                    break
-                except anyio.get_cancelled_exc_class():
-                    self._ahead = b"".join(pieces)  # nothing is lost to who reads on
-                    raise
-            data, start = self._ahead, self._start
-            end = data.find(b"\n", start) + 1
-            pieces.append(data[start : end or len(data)])
-            self._start = end
-            if not end or end == len(data):
-                self._ahead, self._start = b"", 0
-            size += len(pieces[-1])
-            if most is not None and size > most:
-                text = f"expected lines of at most {most} bytes, and a longer one came"
-                raise LimitExceeded("max_memory", most, message=text, part=self.info.ref)
+                data, start = self._ahead, self._start
+                end = data.find(b"\n", start) + 1
+                pieces.append(data[start : end or len(data)])
+                self._start = end
+                if not end or end == len(data):
+                    self._ahead, self._start = b"", 0
+                size += len(pieces[-1])
+                if most is not None and size > most:
+                    text = f"expected lines of at most {most} bytes, and a longer one came"
+                    raise LimitExceeded("max_memory", most, message=text, part=self.info.ref)
+        except anyio.EndOfStream:
+            pass
+        except BaseException:
+            self._put_back(pieces)
+            raise
         return b"".join(pieces)
 
     async def peek(self, n: int) -> bytes:
@@ -290,7 +296,10 @@ class Part(ByteReceiveStream):
             raise ValueError(f"expected to peek at 1 to {most} bytes, got {n}")
         if self._closed:
             self._refuse()
-        pieces = [self._ahead[self._start :]]
+        start = self._start
+        if len(self._ahead) - start >= n:
+            return self._ahead[start : start + n]
+        pieces = [self._ahead[start:]]
         size = len(pieces[0])
         try:
             while size < n:
@@ -361,11 +370,29 @@ class Part(ByteReceiveStream):
                 part=self.info.ref,
             ) from error
 
-    async def json(self, *, decoder: Callable[[bytes], Any] = json.loads) -> Any:
+    @overload
+    async def json(
+        self, into: None = None, *, decoder: Callable[[bytes], Any] = loads
+    ) -> Any: ...
+    @overload
+    async def json(
+        self, into: type[_T], *, decoder: Callable[[bytes], Any] = loads
+    ) -> _T: ...
+    @overload
+    async def json(
+        self, into: Callable[[Any], _T], *, decoder: Callable[[bytes], Any] = loads
+    ) -> _T: ...
+    async def json(
+        self,
+        into: Callable[[Any], Any] | None = None,
+        *,
+        decoder: Callable[[bytes], Any] = loads,
+    ) -> Any:
         """All that is left, as JSON (RFC 8259).
 
-        `decoder` takes bytes in UTF-8 (in UTF-16 or UTF-32 where the part came so). Raises
-        `InvalidContent` where it raises a `ValueError`; also what `text` raises.
+        `decoder` takes bytes in UTF-8 (in UTF-16 or UTF-32 where the part came so). `into` is
+        what the decoded value becomes: a type (by msgspec, an extra) or a callable. Raises
+        `InvalidContent` where either raises a `ValueError`; also what `text` raises.
         """
         charset = self.info.charset or self.level.charset
         if charset is None or (text_codec(charset) or "").startswith("utf"):
@@ -373,7 +400,10 @@ class Part(ByteReceiveStream):
         else:
             data = (await self.text()).encode()
         try:
-            return decoder(data)
+            value = decoder(data)
+            return value if into is None else structure(value, into)
+        except RouteError:
+            raise
         except (ValueError, RecursionError) as error:
             raise InvalidContent(
                 f"expected JSON, got {excerpt(data) if data else 'nothing'}: {error}",
