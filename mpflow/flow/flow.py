@@ -43,6 +43,8 @@ class Flow(Transaction):
     the end of the block commits, an exception that leaves the block rolls back.
     """
 
+    _nests = True
+
     def __init__(
         self,
         table: RouteTable,

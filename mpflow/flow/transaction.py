@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
@@ -37,6 +37,9 @@ class Transaction(ABC):
     exception leaves the block. A class, not a generator: so the block's own exception goes on
     untouched, and no task group of ours wraps it.
     """
+
+    _nests: ClassVar[bool] = False
+    """Whether it handles parts of its own, so that the part around them needs no slot."""
 
     def __init__(self, *, slots: int, parent: Record | None) -> None:
         self._slots = slots
@@ -88,7 +91,7 @@ class Transaction(ABC):
                 on_stall=self._condemn,
             )
         )
-        if parent is not None:
+        if parent is not None and self._nests:
             # Waiting for its own nested flow holds no slot, and is bounded by that flow.
             parent.inner_flows += 1
             parent.crew.release(parent)
@@ -301,7 +304,7 @@ class Transaction(ABC):
     async def _close(self) -> None:
         with anyio.CancelScope(shield=True):
             await self._crew.join()
-        if self._parent is not None:
+        if self._parent is not None and self._nests:
             self._parent.inner_flows -= 1
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)
