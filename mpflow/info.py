@@ -6,6 +6,7 @@ Knows: a part's header block and its place in the message. Must not know: bodies
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import attrs
 from multidict import CIMultiDictProxy
@@ -44,7 +45,11 @@ class PartInfo:
         size: int | None = None,
     ) -> PartInfo:
         """An info made by hand, to try a predicate on: of headers, or of a form field's words."""
-        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+        pairs: list[tuple[str, str]] = []
+        if isinstance(headers, Mapping):
+            pairs += cast("Mapping[str, str]", headers).items()
+        else:
+            pairs += headers
         if name is not None or filename is not None:
             value = format_disposition("form-data", name=name, filename=filename)
             pairs.append(("Content-Disposition", value))

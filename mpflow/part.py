@@ -351,8 +351,9 @@ class Part(ByteReceiveStream):
         """All that is left, as text.
 
         By `encoding`, else the charset of the part, else that of a `_charset_` field before it
-        (RFC 7578, 4.6), else UTF-8. Raises `InvalidContent` where the bytes are no such text,
-        `UnsupportedCoding`, and `LimitExceeded` past `max_memory`.
+        (RFC 7578, 4.6), else UTF-8, whose byte order mark is left out. Raises `InvalidContent`
+        where the bytes are no such text, `UnsupportedCoding`, and `LimitExceeded` past
+        `max_memory`.
         """
         data = await self.read(decode=True)
         charset = encoding or self.info.charset or self.level.charset or "utf-8"
@@ -361,7 +362,7 @@ class Part(ByteReceiveStream):
             known = f"expected a known charset, got {excerpt(charset)}"
             raise InvalidContent(known, part=self.info.ref)
         try:
-            return data.decode(codec)
+            return data.decode("utf-8-sig" if codec == "utf-8" else codec)
         except UnicodeError as error:
             start = getattr(error, "start", 0)
             raise InvalidContent(
@@ -371,13 +372,9 @@ class Part(ByteReceiveStream):
             ) from error
 
     @overload
-    async def json(
-        self, into: None = None, *, decoder: Callable[[bytes], Any] = loads
-    ) -> Any: ...
+    async def json(self, into: None = None, *, decoder: Callable[[bytes], Any] = loads) -> Any: ...
     @overload
-    async def json(
-        self, into: type[_T], *, decoder: Callable[[bytes], Any] = loads
-    ) -> _T: ...
+    async def json(self, into: type[_T], *, decoder: Callable[[bytes], Any] = loads) -> _T: ...
     @overload
     async def json(
         self, into: Callable[[Any], _T], *, decoder: Callable[[bytes], Any] = loads
@@ -390,13 +387,14 @@ class Part(ByteReceiveStream):
     ) -> Any:
         """All that is left, as JSON (RFC 8259).
 
-        `decoder` takes bytes in UTF-8 (in UTF-16 or UTF-32 where the part came so). `into` is
-        what the decoded value becomes: a type (by msgspec, an extra) or a callable. Raises
-        `InvalidContent` where either raises a `ValueError`; also what `text` raises.
+        `decoder` takes bytes in UTF-8 without a byte order mark (RFC 8259, 8.1), or in UTF-16 or
+        UTF-32 where the part came so. `into` is what the decoded value becomes: a type (by
+        msgspec, an extra) or a callable. Raises `InvalidContent` where either raises a
+        `ValueError`; also what `text` raises.
         """
         charset = self.info.charset or self.level.charset
         if charset is None or (text_codec(charset) or "").startswith("utf"):
-            data = await self.read(decode=True)
+            data = (await self.read(decode=True)).removeprefix(codecs.BOM_UTF8)
         else:
             data = (await self.text()).encode()
         try:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import anyio
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
-from typing import Self
 
 from mpflow.errors import (
     EmptyBody,
@@ -42,6 +41,7 @@ from mpflow.wire import (
     WholePart,
     parse_content_type,
 )
+from mpflow.wire.decoder import MAX_DEVIATIONS
 from mpflow.wire.headers import Head, Policy
 
 __all__ = ["MultipartReader", "Walk"]
@@ -110,14 +110,13 @@ class MultipartReader:
         self._current_ended = True
         self._taken = 0  # parts so far: the index of the next one
         self._busy = self._closed = self._claimed = self._started = self._at_eof = False
+        self._done = False
         self.part_bytes_allowed = False
         """Whether a flow bounds the parts in place of `max_part_bytes`."""
         self._scope: anyio.CancelScope | None = None
         self._timed_by_flow = False
         # A wrong boundary is refused now, not at the first part.
         self._decoder = self._make_decoder()
-        self.deviations += self._decoder.deviations
-        self._decoder.deviations = self.deviations
 
     @classmethod
     def from_asgi(
@@ -133,7 +132,8 @@ class MultipartReader:
 
         Refuses by the headers alone, before the first `receive()`: `NotMultipart`,
         `InvalidBoundary`, `UnsupportedCoding` for a Content-Encoding, `LimitExceeded` for a
-        Content-Length past `max_total_bytes`.
+        Content-Length past `max_total_bytes` (without `limits` of its own only when reading
+        begins, as a router's may count).
         """
         headers = CIMultiDictProxy(
             CIMultiDict(
@@ -144,11 +144,11 @@ class MultipartReader:
         types = headers.getall("Content-Type", [])
         if len(set(types)) > 1:
             raise MalformedBody(f"expected one Content-Type, got {len(types)} that differ")
-        coding = headers.get("Content-Encoding", "identity").strip().lower()
-        if coding != "identity":
-            raise UnsupportedCoding(
-                f"expected a request without content coding, got {excerpt(coding)}"
-            )
+        for coding in ",".join(headers.getall("Content-Encoding", [])).split(","):
+            if coding.strip().lower() not in ("", "identity"):
+                raise UnsupportedCoding(
+                    f"expected a request without content coding, got {excerpt(coding.strip())}"
+                )
         reader = cls(
             asgi_source(receive),
             types[0] if types else None,
@@ -157,9 +157,10 @@ class MultipartReader:
             tolerate=tolerate,
         )
         reader.headers = headers
-        length = headers.get("Content-Length", "")
-        if length.isascii() and length.isdigit() and len(length) < 19:
-            reader._expected = int(length)
+        length = headers.get("Content-Length", "").strip()
+        if length.isascii() and length.isdigit():
+            # No message has 10**19 bytes or more; int() refuses thousands of digits.
+            reader._expected = int(length.lstrip("0")[:20] or "0")
         if limits is not None:
             reader._check_expected()
         return reader
@@ -179,7 +180,9 @@ class MultipartReader:
         """The next part, or None after the last one. What is left of the one before is drained."""
         if self._closed or self._claimed:
             self._refuse()
-        while True:
+        if self._busy:
+            raise anyio.BusyResourceError("reading from")
+        while not self._done:
             if self._current is not None:
                 await self._finish_current()
             event = await self.next_event()
@@ -189,11 +192,13 @@ class MultipartReader:
                 part = self.make_part(event.head, _WireBody(self))
                 self._current_ended = False
             else:
-                return None
+                self._done = True
+                break
             self._current = part
             if not self.is_charset(part.info):
                 return part
-            self.set_charset(part.info, await part.read(limit=MAX_CHARSET + 1))
+            self.set_charset(part.info, await _begin_of(part, MAX_CHARSET + 1))
+        return None
 
     def _refuse(self) -> None:
         what = "it was closed" if self._closed else "a flow reads it"
@@ -227,16 +232,16 @@ class MultipartReader:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         tb: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
         scope, self._scope = self._scope, None
         try:
             await self.aclose()
-        finally:
-            if scope is not None:
-                swallow = scope.__exit__(exc_type, exc, tb)
-        if scope is not None and swallow:
+        except BaseException as error:
+            if scope is None or not scope.__exit__(type(error), error, error.__traceback__):
+                raise
             raise self.idle_error() from None
-        return None
+        if scope is not None and scope.__exit__(exc_type, exc, tb):
+            raise self.idle_error() from None
 
     # -- what flows use of it -----------------------------------------------------------------
 
@@ -298,6 +303,8 @@ class MultipartReader:
         decoder = self._decoder
         if self._busy:
             raise anyio.BusyResourceError("reading from")
+        if not self._started:
+            self._check_expected()
         self._busy = self._started = True
         try:
             chunk = await self._receive()
@@ -336,19 +343,25 @@ class MultipartReader:
         return LimitExceeded("idle_timeout", limit, message=text, part=part, status=408)
 
     def _make_decoder(self) -> Decoder:
-        return Decoder(
+        decoder = Decoder(
             self._boundary,
             strict=self._policy.strict,
             tolerate=self._policy.tolerate,
             subtype=self.content_type.partition("/")[2],
             budget=self.budget,
         )
+        for found in decoder.deviations:
+            # Those of the boundary; again when a level's limits are replaced.
+            placed = attrs.evolve(found, part=self.budget.path or None)
+            if placed not in self.deviations and len(self.deviations) < MAX_DEVIATIONS:
+                self.deviations.append(placed)
+        decoder.deviations = self.deviations
+        return decoder
 
     def _set_budget(self, budget: Budget) -> None:
         """Take other limits, before anything was read."""
         self.budget = budget
         self._decoder = self._make_decoder()
-        self._decoder.deviations = self.deviations
 
     def _explain_empty(self, error: EmptyBody) -> EmptyBody:
         if not self._expected:
@@ -406,7 +419,7 @@ class MultipartReader:
         )
         reader.headers = part.headers
         reader.charset = self.charset
-        self.deviations += reader.deviations
+        # What its content type deviates in was recorded with the part's headers.
         reader.deviations = self.deviations
         reader._set_budget(self.budget.nested(part.path, part=part.info.ref))
         return reader
@@ -414,13 +427,13 @@ class MultipartReader:
     # -- the part that is current -------------------------------------------------------------
 
     async def _finish_current(self) -> None:
-        part, self._current = self._current, None
-        if part is None:
+        if self._current is None:
             return
-        part.close()
+        self._current.close()
         while not self._current_ended:
             event = await self.next_event()
             self._current_ended = type(event) is not PartData
+        self._current = None
 
     async def receive_body(self) -> bytes:
         """The next bytes of the part that is open; `EndOfStream` once it is whole."""
@@ -431,6 +444,17 @@ class MultipartReader:
             return event.data
         self._current_ended = True
         raise anyio.EndOfStream
+
+
+async def _begin_of(part: Part, size: int) -> bytes:
+    """The first `size` bytes of a part, fewer where it ends before."""
+    data = b""
+    try:
+        while len(data) < size:
+            data += await part.receive(size - len(data))
+    except anyio.EndOfStream:
+        pass
+    return data
 
 
 class _WireBody:

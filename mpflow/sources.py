@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 import io
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import anyio
 from anyio import to_thread
+from anyio.abc import ByteReceiveStream, ObjectReceiveStream
 
-from mpflow.errors import BrokenSource, ClientDisconnected
+from mpflow.errors import BrokenSource, ClientDisconnected, MultipartError
 
 __all__ = ["AsgiReceive", "ByteSource", "Chunk", "Source", "asgi_source", "open_source"]
 
@@ -71,18 +72,19 @@ ByteSource: TypeAlias = (
 class Source:
     """An async iterator of the chunks of a body, which may be of any size and any bytes-like type.
 
-    A read that was cancelled or failed leaves the source dead: reading on raises `BrokenSource`.
-    An async generator would look like a clean end there.
+    A read that was cancelled or failed leaves the source dead: reading on raises `BrokenSource`,
+    or once more what the source itself said of the body. An async generator would look like a
+    clean end there.
 
     `timed` says whether a cancel scope may stand around one read. It may not around the read of
     somebody else's async iterator, which may hold a scope of its own over its `yield`.
     """
 
-    __slots__ = ("_close", "_pull", "_state", "timed")
+    __slots__ = ("_close", "_error", "_pull", "_state", "timed")
 
     def __init__(
         self,
-        pull: Callable[[], Awaitable[Chunk]],
+        pull: Callable[[], Awaitable[object]],
         *,
         timed: bool,
         close: Callable[[], Awaitable[object]] | None = None,
@@ -90,6 +92,7 @@ class Source:
         self._pull = pull
         self._close = close
         self._state = ""
+        self._error: Exception | None = None
         self.timed = timed
 
     def __aiter__(self) -> Source:
@@ -99,6 +102,8 @@ class Source:
         if self._state:
             if self._state == "ended":
                 raise StopAsyncIteration
+            if self._error is not None:
+                raise self._error
             raise BrokenSource(f"the source cannot be read on: {self._state}")
         self._state = "a read of it was cancelled or failed"
         try:
@@ -106,7 +111,13 @@ class Source:
         except (StopAsyncIteration, anyio.EndOfStream):
             self._state = "ended"
             raise StopAsyncIteration from None
-        if not isinstance(chunk, bytes | bytearray | memoryview):
+        except anyio.BusyResourceError:
+            self._state = ""  # somebody else reads it now; nothing was lost here
+            raise
+        except (MultipartError, anyio.ClosedResourceError) as error:
+            self._error = error
+            raise
+        if not _is_chunk(chunk):
             raise TypeError(f"expected chunks of bytes, got {type(chunk).__name__}")
         self._state = ""
         return chunk
@@ -124,33 +135,47 @@ def open_source(obj: object) -> Source:
     """A `Source` of whatever a body can be read from; `TypeError` for anything else."""
     if isinstance(obj, Source):
         return obj
-    if isinstance(obj, bytes | bytearray | memoryview):
+    if _is_chunk(obj):
         return _once(obj)
     if isinstance(obj, io.BytesIO):
         return _once(obj.read())
-    if hasattr(obj, "iter_any"):
+    given: Any = obj
+    if hasattr(given, "iter_any"):
         # aiohttp's StreamReader: its own iteration goes by lines, and fails on long ones.
-        return _iterated(obj.iter_any(), given=obj, timed=True)
-    if _is_async(obj, "receive"):
-        return Source(obj.receive, timed=True)  # type: ignore[attr-defined] # just looked
-    if _is_async(obj, "receive_some"):
-        return Source(_until_empty(obj.receive_some), timed=True)  # type: ignore[attr-defined]
-    if _is_async(obj, "read") and (hasattr(obj, "readline") or hasattr(obj, "wrapped")):
+        return _iterated(given.iter_any(), given=given, timed=True)
+    if isinstance(given, ByteReceiveStream | ObjectReceiveStream):
+        return Source(given.receive, timed=True)
+    if _is_async(given, "receive"):
+        # A trio channel ends with an exception of its own; its iteration knows which.
+        return Source(getattr(given, "__anext__", given.receive), timed=True)
+    if _is_async(given, "receive_some"):
+        return Source(_until_empty(given.receive_some), timed=True)
+    if _is_async(given, "read") and _goes_by_lines(given):
         # asyncio's StreamReader and async files: they, too, iterate by lines.
-        read = obj.read  # type: ignore[attr-defined]
-        return Source(_until_empty(lambda: read(READ_SIZE)), timed=True)
+        return Source(_until_empty(lambda: given.read(READ_SIZE)), timed=True)
     if isinstance(obj, AsyncIterable):
-        return _iterated(obj, given=obj, timed=False)
-    if callable(getattr(obj, "read", None)):
-        return Source(_until_empty(lambda: _read_file(obj)), timed=True)
+        return _iterated(given, given=given, timed=False)
+    if callable(getattr(given, "read", None)) and not isinstance(given, io.TextIOBase):
+        return Source(_until_empty(lambda: _read_file(given)), timed=True)
     raise TypeError(
         "expected bytes, an async iterable of bytes, a receive stream, a stream reader or a "
         f"binary file to read from, got {type(obj).__name__}"
     )
 
 
+def _is_chunk(obj: object) -> TypeGuard[Chunk]:
+    return isinstance(obj, bytes | bytearray | memoryview)
+
+
 def _is_async(obj: object, name: str) -> bool:
     return inspect.iscoroutinefunction(getattr(obj, name, None))
+
+
+def _goes_by_lines(obj: object) -> bool:
+    """Whether reading an object is better than iterating over it, if that can be done at all."""
+    if hasattr(obj, "readline") or hasattr(obj, "wrapped"):
+        return True
+    return not isinstance(obj, AsyncIterable)
 
 
 def _once(data: Chunk) -> Source:
@@ -164,14 +189,14 @@ def _once(data: Chunk) -> Source:
     return Source(pull, timed=True)
 
 
-def _until_empty(read: Callable[[], Awaitable[Chunk]]) -> Callable[[], Awaitable[Chunk]]:
+def _until_empty(read: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[Chunk]]:
     async def pull() -> Chunk:
         chunk = await read()
+        if chunk is None:
+            raise TypeError("expected a blocking file, got one whose read() gives None")
+        if not _is_chunk(chunk):
+            raise TypeError(f"expected a binary file, got {type(chunk).__name__} from read()")
         if not chunk:
-            if chunk is None:
-                raise TypeError("expected a blocking file, got one whose read() gives None")
-            if not isinstance(chunk, bytes | bytearray | memoryview):
-                raise TypeError(f"expected a binary file, got {type(chunk).__name__} from read()")
             raise StopAsyncIteration
         return chunk
 
@@ -184,8 +209,8 @@ def _iterated(iterable: AsyncIterable[Any], *, given: object, timed: bool) -> So
     return Source(iterator.__anext__, timed=timed, close=close)
 
 
-async def _read_file(file: Any) -> bytes:
-    data: bytes = await to_thread.run_sync(file.read, READ_SIZE)
+async def _read_file(file: Any) -> object:
+    data: object = await to_thread.run_sync(file.read, READ_SIZE)
     return data
 
 
