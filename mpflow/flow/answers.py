@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any
 
 import anyio
 
@@ -21,10 +21,15 @@ from mpflow.errors import (
 )
 from mpflow.flow.record import Record
 
-__all__ = ["FATAL", "context_manager_of", "is_collectable", "is_context_manager", "is_foreign"]
-
-FATAL: Final = (KeyboardInterrupt, SystemExit)
-"""What passes through a flow unwrapped."""
+__all__ = [
+    "context_manager_of",
+    "is_collectable",
+    "is_context_manager",
+    "is_fatal",
+    "is_foreign",
+    "is_only",
+    "unwrap",
+]
 
 
 def context_manager_of(record: Record) -> AbstractAsyncContextManager[Any]:
@@ -49,6 +54,31 @@ def is_collectable(error: BaseException) -> bool:
         isinstance(error, InvalidContent | UnsupportedCoding | HandlerTimeout | HandlerCancelled)
         or getattr(error, "limit", None) == "max_bytes"
     )
+
+
+def unwrap(error: BaseException) -> BaseException:
+    """What a group that is no `Exception` is about: KeyboardInterrupt and its like, bare.
+
+    Else it holds a cancellation, and is one: what fails beside it is none of the caller's.
+    """
+    if not isinstance(error, BaseExceptionGroup) or isinstance(error, Exception):
+        return error
+    group: BaseExceptionGroup[Any] = error
+    inner = [unwrap(e) for e in group.exceptions if not isinstance(e, Exception)]
+    return next((e for e in inner if is_fatal(e)), inner[0])
+
+
+def is_fatal(error: BaseException) -> bool:
+    """Whether it passes through a flow as it is: no `Exception`, and no cancellation."""
+    return not isinstance(error, (Exception, GeneratorExit, anyio.get_cancelled_exc_class()))
+
+
+def is_only(error: BaseException, undo: BaseException | None) -> bool:
+    """Whether it is what was raised at the yield, perhaps in groups of the handler's own."""
+    if isinstance(error, BaseExceptionGroup):
+        group: BaseExceptionGroup[Any] = error
+        return all(is_only(e, undo) for e in group.exceptions)
+    return error is undo
 
 
 def is_foreign(scope: anyio.CancelScope) -> bool:

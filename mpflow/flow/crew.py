@@ -19,11 +19,13 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 
 from mpflow.errors import HandlerCancelled, HandlerTimeout, RolledBack, RouteError
 from mpflow.flow.answers import (
-    FATAL,
     context_manager_of,
     is_collectable,
     is_context_manager,
+    is_fatal,
     is_foreign,
+    is_only,
+    unwrap,
 )
 from mpflow.flow.record import Decision, Record
 from mpflow.flow.watch import Watch
@@ -56,6 +58,8 @@ class Crew:
     _ready: deque[Record] = attrs.field(factory=deque[Record])
     _ready_bytes: int = 0
     _running: int = 0
+    _nested: int = 0  # records whose handlers wait for flows of their own
+    _nested_bytes: int = 0
     _alive: int = 0  # tasks that have not ended
     _coming: bool = False  # a worker was woken or started, and has not looked yet
     _idle: list[anyio.Event] = attrs.field(factory=list[anyio.Event])
@@ -75,7 +79,10 @@ class Crew:
     @property
     def full(self) -> bool:
         """Whether so much waits for a slot that the pump should wait as well."""
-        return len(self._ready) >= MAX_READY or self._ready_bytes >= MAX_READY_BYTES
+        return (
+            len(self._ready) + self._nested >= MAX_READY
+            or self._ready_bytes + self._nested_bytes >= MAX_READY_BYTES
+        )
 
     async def room(self) -> None:
         """Wait until it is no longer full."""
@@ -105,6 +112,32 @@ class Crew:
         for record in self._ready:
             record.part.close()
         self._ready.clear()
+
+    def nest(self, record: Record) -> None:
+        """The record's handler waits for a flow of its own, which holds no slot of this one.
+
+        What it holds of its part counts with what is ready: it, too, is bounded.
+        """
+        record.inner_flows += 1
+        if record.inner_flows == 1:
+            self._nested += 1
+            self._nested_bytes += record.size if record.channel is None else 0
+        self.release(record)
+
+    def unnest(self, record: Record) -> None:
+        """A flow inside the record's part has ended, or has only to be decided."""
+        record.inner_flows -= 1
+        if record.inner_flows == 0:
+            self._nested -= 1
+            self._nested_bytes -= record.size if record.channel is None else 0
+            if record.whole_at is not None:
+                record.whole_at = anyio.current_time()  # its `handler_timeout` begins now
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self.full:
+            self._room.set()
+            self._room = None
 
     def release(self, record: Record) -> None:
         """The record no longer needs its slot."""
@@ -153,9 +186,7 @@ class Crew:
             self._ready_bytes -= record.size
             self._running += 1
             record.holds_slot = True
-            if self._room is not None and not self.full:
-                self._room.set()
-                self._room = None
+            self._make_room()
             if record.two_phase is not True:
                 return record
             self._start(self._hold(record))
@@ -212,7 +243,8 @@ class Crew:
                     self._start(self._hold(record, call))
                     return
             value = await call
-        except BaseException as error:
+        except BaseException as raised:
+            error = unwrap(raised)
             self._failed(record, error, scope)
             if not isinstance(error, Exception):
                 self._reraise(error, scope)
@@ -233,8 +265,8 @@ class Crew:
             self.watch.move()
 
     def _reraise(self, error: BaseException, scope: anyio.CancelScope) -> None:
-        """Go on with a cancellation that somebody asked for, or with what is none of ours."""
-        if isinstance(error, FATAL):
+        """Go on with a cancellation that somebody asked for; all else is the flow's to raise."""
+        if is_fatal(error):
             return
         if isinstance(error, anyio.get_cancelled_exc_class()) and is_foreign(scope):
             return
@@ -266,6 +298,8 @@ class Crew:
         """A handler failed before its answer: keep the failure, or tell the flow."""
         if record.settled:
             record.outcome = error
+            if record.error is not None:
+                record.error.add_note(f"the rollback of {record.info.ref} failed: {error!r}")
             return
         own = record.expired or record.over
         if own is not None:
@@ -281,7 +315,7 @@ class Crew:
             )
             cancelled.__cause__ = error
             error = cancelled
-        elif not isinstance(error, (Exception, *FATAL)):
+        elif isinstance(error, GeneratorExit):
             self._settle(record)
             return
         record.error = error
@@ -310,7 +344,8 @@ class Crew:
                 self._begin(record, scope)
                 try:
                     await self._enter(record, scope, call)
-                except BaseException as error:
+                except BaseException as raised:
+                    error = unwrap(raised)
                     self._left(record, error, scope)
                     if not isinstance(error, Exception):
                         self._reraise(error, scope)
@@ -350,8 +385,8 @@ class Crew:
                 if record.decision is Decision.ROLLBACK:
                     undo = RolledBack(f"{record.info.ref} is rolled back")
                     raise undo from record.reason
-        except RolledBack as error:
-            if error is not undo:
+        except BaseException as error:
+            if not is_only(error, undo):
                 raise
         if record.decision is None and undo is None:
             raise RouteError(f"{record.route.name} ended before the flow had decided")
@@ -371,6 +406,6 @@ class Crew:
             failure.__cause__ = error
             error = failure
         record.outcome = error
-        if record.decision is None or isinstance(error, FATAL):
+        if record.decision is None or is_fatal(error):
             record.note(error)
             self.on_failure(record, error)

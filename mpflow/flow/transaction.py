@@ -122,6 +122,8 @@ class Transaction(ABC):
             error = caught
         finally:
             self._stop_watching()
+            if self._parent is not None and self._nests:
+                self._parent.crew.unnest(self._parent)
         if error is None:
             error = self._error
         if error is None and not self._failures:
@@ -229,6 +231,8 @@ class Transaction(ABC):
                 error = await self._decide(record, Decision.COMMIT, None)
                 if error is not None:
                     await self._roll_back(waiting[i + 1 :], error)
+                    if not isinstance(error, Exception):
+                        raise error
                     raise CommitFailed(
                         _handled(waiting[:i]), record.handled(), _handled(waiting[i + 1 :])
                     ) from error
@@ -304,8 +308,6 @@ class Transaction(ABC):
     async def _close(self) -> None:
         with anyio.CancelScope(shield=True):
             await self._crew.join()
-        if self._parent is not None and self._nests:
-            self._parent.inner_flows -= 1
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)
 
