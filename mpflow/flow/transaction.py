@@ -93,8 +93,7 @@ class Transaction(ABC):
         )
         if parent is not None and self._nests:
             # Waiting for its own nested flow holds no slot, and is bounded by that flow.
-            parent.inner_flows += 1
-            parent.crew.release(parent)
+            parent.crew.nest(parent)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._crew = Crew(
