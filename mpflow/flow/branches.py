@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any
 
 import anyio
-import attrs
 
 from mpflow.errors import RouteError
 from mpflow.flow.channel import CHANNEL_SIZE, Channel
@@ -105,14 +104,13 @@ class _Branching(Transaction):
             two_phase=check_handler(handler),
         )  # fmt: skip
         channel = Channel(self._watch)
-        part = type(self._part)(attrs.evolve(info), channel, level=self._part.level)
+        part = type(self._part)(info, channel, level=self._part.level)
         record = Record(self._crew, info, route, None, part, channel, two_phase=route.two_phase)
         part.hold(record)
         self._records.append(record)
         self._crew.submit(record)
 
-    def _poison(self, error: BaseException) -> bool:
+    def _poison(self, error: BaseException) -> None:
         for record in self._records:
             if record.whole_at is None and record.channel is not None:
                 record.channel.fail(error)
-        return True

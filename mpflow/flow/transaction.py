@@ -117,6 +117,8 @@ class Transaction(ABC):
             with self._phase:
                 await self._pump()
                 await self._crew.all_answered()
+        except GeneratorExit:
+            raise  # nothing can be awaited any more
         except BaseException as caught:
             error = caught
         finally:
@@ -127,8 +129,8 @@ class Transaction(ABC):
             error = self._error
         if error is None and not self._failures:
             return None
-        if error is not None and self._poison(error):
-            self._error = error
+        if error is not None:
+            self._poison(error)
         if error is None or isinstance(error, Exception):
             with anyio.CancelScope(shield=True):
                 await _two_passes()
@@ -168,15 +170,14 @@ class Transaction(ABC):
             self._poison(error)
             self._start_abort()
 
-    def _poison(self, error: BaseException) -> bool:
+    def _poison(self, error: BaseException) -> None:
         """The part that is still open will never be whole: its handler gets `error`."""
         record = self._records[-1] if self._records else None
         if record is None or record.channel is None or not isinstance(error, Exception):
-            return False
+            return
         if record.whole_at is None and not record.settled:
             self._poisoned = record
             record.channel.fail(error)
-        return True
 
     def _start_abort(self) -> None:
         if not self._aborting:
