@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import attrs
 
-from mpflow import Part
+from mpflow import Limits, Part, RouteError
 
 __all__ = ["Collect"]
+
+
+def _size(limit: int | str | None) -> int | None:
+    try:
+        return Limits(max_memory=limit).max_memory  # type: ignore[arg-type] # its converter does
+    except (TypeError, ValueError) as error:
+        raise RouteError(f"limit of Collect: {error}") from None
 
 
 @attrs.frozen
 class Collect:
     """Gives the whole part as bytes: its transfer encoding undone, its content coding kept.
 
-    `limit` is the most that may come, in bytes or as `"1 MiB"` (the default); None takes any
-    size. Past it `LimitExceeded` is raised before more is read. `UnsupportedCoding` is raised
-    for a transfer encoding that cannot be undone.
+    `limit` is the most that may come, in bytes or as `"1 MiB"` (the default), in place of
+    `Limits.max_memory`; None takes any size. Past it `LimitExceeded` is raised before more is
+    read. `UnsupportedCoding` is raised for a transfer encoding that cannot be undone.
     """
 
-    limit: int | str | None = "1 MiB"
+    limit: int | None = attrs.field(default=1024 * 1024, converter=_size)
 
     async def __call__(self, part: Part) -> bytes:
         part.decoded(content=False)  # refuses what cannot be undone; what is left needs no undoing
