@@ -115,8 +115,8 @@ class Save:
     takes it, made harmless. A name with a separator, `..` and the like raise `RouteError` before
     anything is created. With `exists="error"` (the default) a name that is taken raises
     `FileExistsError`, before the body is read and again at commit; with `"suffix"` the file
-    becomes `name-1.ext`, `name-2.ext`, ... Nothing is ever overwritten. `digests` are names of
-    `hashlib` algorithms, taken of the bytes while they are written.
+    becomes `name-1.ext`, `name-2.ext`, ..., up to 9999. Nothing is ever overwritten. `digests`
+    are names of `hashlib` algorithms, taken of the bytes while they are written.
 
     The bytes are stored without their transfer encoding and with their content coding
     (`UnsupportedCoding` where that cannot be done), mode 0600, in batches of 0.5 MiB, in worker

@@ -1,0 +1,86 @@
+"""`Staged`: what `Save` asks of it out of turn, and systems that lack something.
+
+Knows: the order of its methods. Must not know: parts, event loops.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mpflow_handlers import staging
+from mpflow_handlers.staging import Staged
+from tests.handlers.support import descriptors, names
+
+
+def staged_in(directory: Path, name: str = "a.txt", *, suffix: bool = False) -> Staged:
+    return Staged(directory, name, suffix=suffix, hashes={})
+
+
+def save(staged: Staged, data: bytes = b"x") -> str:
+    staged.open()
+    staged.finish([data], hold=True)
+    return staged.publish()
+
+
+def test_a_system_without_nameless_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    staged = staged_in(tmp_path)
+    staged.open()
+    (temporary,) = names(tmp_path)
+    assert temporary.startswith(staging.TEMPORARY_PREFIX)
+    staged.finish([b"x"], hold=True)
+    staged.publish()
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_all_suffixes_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "_TRIES", 3)
+    before = descriptors()
+    published = [save(staged_in(tmp_path, suffix=True)) for _ in range(3)]
+    assert published == ["a.txt", "a-1.txt", "a-2.txt"]
+    one_more = staged_in(tmp_path, suffix=True)
+    with pytest.raises(FileExistsError, match=r"a\.txt"):
+        save(one_more)
+    one_more.discard()
+    assert names(tmp_path) == sorted(published)
+    assert descriptors() == before
+
+
+def test_a_discarded_file_is_not_written(tmp_path: Path) -> None:
+    """A thread that begins too late, as after a cancellation, opens and writes nothing."""
+    before = descriptors()
+    staged = staged_in(tmp_path)
+    staged.discard()
+    for late in (staged.open, staged.publish, lambda: staged.write([b"x"])):
+        with pytest.raises(ValueError, match="discarded before"):
+            late()
+    staged.discard()
+    assert names(tmp_path) == []
+    assert descriptors() == before
+
+
+def test_a_published_file_is_not_discarded(tmp_path: Path) -> None:
+    staged = staged_in(tmp_path)
+    save(staged)
+    staged.discard()
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_one_directory_by_two_ways_is_opened_once(tmp_path: Path) -> None:
+    directory, other = tmp_path / "in", tmp_path / "other"
+    directory.mkdir()
+    other.symlink_to(directory)
+    before = descriptors()
+    one, two = staged_in(directory, "1"), staged_in(other, "2")
+    for staged in (one, two):
+        staged.open()
+        staged.finish([b"x"], hold=False)
+    assert descriptors() == before + 1
+    one.discard()
+    assert descriptors() == before + 1
+    two.publish()
+    assert descriptors() == before
+    assert names(directory) == ["2"]
