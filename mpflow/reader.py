@@ -240,7 +240,7 @@ class MultipartReader:
             if scope is None or not scope.__exit__(type(error), error, error.__traceback__):
                 raise
             raise self.idle_error() from None
-        if scope is not None and scope.__exit__(exc_type, exc, tb):
+        if scope is not None and scope.__exit__(exc_type, exc, tb) and exc is not None:
             raise self.idle_error() from None
 
     # -- what flows use of it -----------------------------------------------------------------
