@@ -34,7 +34,7 @@ __all__ = [
 
 def context_manager_of(record: Record) -> AbstractAsyncContextManager[Any]:
     """What a two-phase handler gives for the record's part."""
-    made: Any = record.route.handler(record.part)
+    made: Any = record.call()
     if is_context_manager(made):
         return made  # type: ignore[no-any-return] # it has __aenter__
     raise RouteError(

@@ -81,7 +81,7 @@ class _Branching(Transaction):
                 for record in self._records:
                     await self._send(record, data)
         except anyio.EndOfStream:
-            now = anyio.current_time()
+            now = self._watch.now()
             for record in self._records:
                 assert record.channel is not None
                 record.whole_at = now
@@ -91,7 +91,7 @@ class _Branching(Transaction):
     async def _send(self, record: Record, data: bytes) -> None:
         assert record.channel is not None
         if not record.channel.put(data):
-            self._watch.blocked[record] = anyio.current_time()
+            self._watch.blocked[record] = self._watch.now()
             try:
                 await record.channel.wait()
             finally:

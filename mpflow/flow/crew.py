@@ -72,7 +72,7 @@ class Crew:
         """Have the record's handler called as soon as a slot is free."""
         self.unanswered += 1
         self._ready.append(record)
-        self._ready_bytes += record.size
+        self._ready_bytes += record.held
         if not self._coming:
             self._kick()
 
@@ -110,7 +110,7 @@ class Crew:
     def drop_ready(self) -> None:
         """Forget what was not begun."""
         for record in self._ready:
-            record.part.close()
+            record.let_go()
         self._ready.clear()
 
     def nest(self, record: Record) -> None:
@@ -121,7 +121,7 @@ class Crew:
         record.inner_flows += 1
         if record.inner_flows == 1:
             self._nested += 1
-            self._nested_bytes += record.size if record.channel is None else 0
+            self._nested_bytes += record.held
         self.release(record)
 
     def unnest(self, record: Record) -> None:
@@ -129,9 +129,9 @@ class Crew:
         record.inner_flows -= 1
         if record.inner_flows == 0:
             self._nested -= 1
-            self._nested_bytes -= record.size if record.channel is None else 0
+            self._nested_bytes -= record.held
             if record.whole_at is not None:
-                record.whole_at = anyio.current_time()  # its `handler_timeout` begins now
+                record.whole_at = self.watch.now()  # its `handler_timeout` begins now
             self._make_room()
 
     def _make_room(self) -> None:
@@ -183,7 +183,7 @@ class Crew:
         """The next record that can have a slot."""
         while self._ready and self._running < self.slots:
             record = self._ready.popleft()
-            self._ready_bytes -= record.size
+            self._ready_bytes -= record.held
             self._running += 1
             record.holds_slot = True
             self._make_room()
@@ -235,7 +235,7 @@ class Crew:
         """Call a handler that has one phase, or is found to have two."""
         self._begin(record, scope)
         try:
-            call: Any = record.route.handler(record.part)
+            call: Any = record.call()
             if record.two_phase is None:
                 record.two_phase = is_context_manager(call)
                 if record.two_phase:
@@ -259,7 +259,7 @@ class Crew:
         record.scope = scope
         route_timeout = record.route.timeout
         if self.handler_timeout is not None or route_timeout is not None:
-            record.called_at = anyio.current_time()
+            record.called_at = self.watch.now()
             self.watch.running[record] = self.handler_timeout
         if self.watch.blocked:
             self.watch.move()
@@ -284,9 +284,7 @@ class Crew:
             record.scope = None
             self._give_descriptor(record)
         self.watch.running.pop(record, None)
-        record.part.close()
-        if record.channel is not None:
-            record.channel.close()
+        record.let_go()
         if self.watch.blocked:
             self.watch.move()
         self.release(record)

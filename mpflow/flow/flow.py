@@ -6,7 +6,7 @@ Must not know: how tasks are run, or how a commit goes.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -57,8 +57,6 @@ class Flow(Transaction):
             raise RouteError(f"expected epilogue='read' or 'ignore', got {epilogue!r:.40}")
         super().__init__(slots=table.max_handlers, parent=_parent(reader))
         self._independent = independent
-        if self._parent is not None and self._parent.two_phase is not True:
-            self.expect_outermost()
         self._table = table
         self._reader = reader
         self._read_epilogue = epilogue == "read"
@@ -69,6 +67,12 @@ class Flow(Transaction):
             literal_name(route.predicate) != "_charset_" for route in table.routes
         )
         self._results: Results | None = None
+
+    async def __aenter__(self) -> Self:
+        # Not when it is made: a flow may itself be what a handler gives, and has two phases then.
+        if self._parent is not None and self._parent.two_phase is not True:
+            self.expect_outermost()
+        return await super().__aenter__()
 
     def expect_outermost(self) -> None:
         """Refuse to commit before the flow that the reader's part is of."""
@@ -153,7 +157,7 @@ class Flow(Transaction):
             await self._reader.fill()
             return
         self._watch_time()
-        self._watch.reading_since = anyio.current_time()
+        self._watch.reading_since = self._watch.now()
         try:
             await self._reader.fill()
         finally:
@@ -205,7 +209,7 @@ class Flow(Transaction):
         for start in range(0, len(data), CHANNEL_SIZE):
             piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
             if not record.channel.put(piece):
-                self._watch.blocked[record] = anyio.current_time()
+                self._watch.blocked[record] = self._watch.now()
                 try:
                     await record.channel.wait()
                 finally:
@@ -220,7 +224,7 @@ class Flow(Transaction):
         record, self._open = self._open, None
         assert record is not None
         assert record.channel is not None
-        record.whole_at = anyio.current_time()
+        record.whole_at = self._watch.now()
         record.channel.end()
 
     def _admit(self, part: Part, channel: Channel | None) -> Record:
@@ -259,7 +263,7 @@ class Flow(Transaction):
             record.channel.fail(error)
         else:
             record.error, record.settled = error, True
-            record.part.close()
+            record.let_go()
 
     def _check_missing(self) -> None:
         missing = [

@@ -40,7 +40,8 @@ class Record:
     info: PartInfo
     route: Route[Any]
     key: str | None
-    part: Part
+    part: Part | None
+    """None once the handler has answered: what a body held is not kept."""
     channel: Channel | None = None
     size: int = 0
     """Bytes of the body that came, drained ones too."""
@@ -76,6 +77,25 @@ class Record:
     """Set when a two-phase handler has ended."""
     outcome: BaseException | None = None
     """What went wrong from the answer of a two-phase handler on."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of the body that the part itself holds: all of a part that came whole."""
+        return self.size if self.channel is None else 0
+
+    def call(self) -> Any:
+        """Call the handler with the part."""
+        assert self.part is not None
+        return self.route.handler(self.part)
+
+    def let_go(self) -> None:
+        """The part is over for its handler: close it, and keep nothing of it."""
+        part, self.part = self.part, None
+        if part is not None:
+            part.close()
+            part.holder = None
+        if self.channel is not None:
+            self.channel.close()
 
     @property
     def waits_for_decision(self) -> bool:

@@ -16,7 +16,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 from mpflow.errors import CommitFailed, FlowAborted, RouteError
 from mpflow.flow.crew import Crew
 from mpflow.flow.record import Decision, Record
-from mpflow.flow.watch import Watch
+from mpflow.flow.watch import Watch, loop_clock
 from mpflow.results import Handled
 from mpflow.wire.limits import Limits
 
@@ -85,6 +85,7 @@ class Transaction(ABC):
             parent.crew.watch
             if parent is not None
             else Watch(
+                now=loop_clock(),
                 idle_timeout=limits.idle_timeout,
                 stall_timeout=limits.stall_timeout,
                 on_idle=lambda: self._condemn(self._idle_error()),
@@ -277,7 +278,7 @@ class Transaction(ABC):
             commits = decision is Decision.COMMIT
             limit = COMMIT_TIMEOUT if commits else ROLLBACK_TIMEOUT
             record.decision, record.reason = decision, reason
-            record.scope.deadline = anyio.current_time() + limit
+            record.scope.deadline = self._watch.now() + limit
             record.parked.set()
             # One that shields itself and hangs must not starve the rollbacks of the others.
             with anyio.move_on_after(None if commits else limit + 1):

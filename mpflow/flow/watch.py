@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import attrs
+from anyio.lowlevel import current_token
 
 from mpflow.errors import HandlerTimeout, Stalled
 
 if TYPE_CHECKING:
     from mpflow.flow.record import Record
 
-__all__ = ["MAX_DESCRIPTORS", "Watch"]
+__all__ = ["MAX_DESCRIPTORS", "Watch", "loop_clock"]
 
 MAX_DESCRIPTORS: Final = 64
 """Files that the parts of a flow may keep open while they wait for its commit."""
@@ -32,6 +33,8 @@ class Watch:
     `on_idle` and `on_stall` end the flow; a handler that is due is expired by its record.
     """
 
+    now: Callable[[], float]
+    """The clock: that of the event loop."""
     idle_timeout: float | None
     stall_timeout: float | None
     on_idle: Callable[[], None]
@@ -50,7 +53,7 @@ class Watch:
     def move(self) -> None:
         """A byte was taken, a handler started or answered, or one is alive."""
         if self.blocked:
-            self._moved_at = anyio.current_time()
+            self._moved_at = self.now()
 
     def take_descriptor(self) -> bool:
         """Whether one more file may be kept open."""
@@ -75,7 +78,7 @@ class Watch:
         """Watch until cancelled."""
         self.at_most(self.idle_timeout, self.stall_timeout)
         while True:
-            now = anyio.current_time()
+            now = self.now()
             # What begins after now is not due before the shortest of all timeouts has passed.
             due = min(
                 now + self._shortest,
@@ -123,6 +126,13 @@ class Watch:
             else:
                 next_due = min(next_due, due)
         return next_due
+
+
+def loop_clock() -> Callable[[], float]:
+    """The clock of the running event loop, without the look-ups of `anyio.current_time`."""
+    token = current_token().native_token
+    own: Callable[[], float] | None = getattr(token, "time", None)  # an asyncio loop's
+    return own or anyio.current_time
 
 
 def _depth(item: tuple[Record, float]) -> int:
