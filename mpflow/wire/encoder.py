@@ -35,16 +35,17 @@ class Encoder:
         if self._ended:
             raise WriteError(f"expected no event after BodyEnd, got {type(event).__name__}")
         if isinstance(event, WholePart):
-            begin = self._begin(event.head)
-            self._check(event.data)
-            return begin + event.data
+            self._expect_open(False, event)
+            self._check(b"\r\n", event.data)
+            return self._begin(event.head) + event.data
         if isinstance(event, PartBegin):
-            data = self._begin(event.head)
+            self._expect_open(False, event)
+            # The CRLF of the blank line may be that of a delimiter, too.
             self._open, self._tail = True, b"\r\n"
-            return data
+            return self._begin(event.head)
         if isinstance(event, PartData):
             self._expect_open(True, event)
-            self._check(event.data)
+            self._tail = self._check(self._tail, event.data)
             return event.data
         if isinstance(event, PartEnd):
             self._expect_open(True, event)
@@ -53,10 +54,8 @@ class Encoder:
         return self._close(event)
 
     def _begin(self, head: Head) -> bytes:
-        self._expect_open(False, head)
         delimiter = self._delimiter[2:] if self._first else self._delimiter
         self._first = False
-        self._tail = b"\r\n"
         block = head.raw + b"\r\n" if head.raw else b""
         return delimiter + b"\r\n" + block + b"\r\n"
 
@@ -66,12 +65,15 @@ class Encoder:
         delimiter = self._delimiter[2:] if self._first else self._delimiter
         return delimiter + b"--\r\n"
 
-    def _check(self, data: bytes) -> None:
-        """Refuse a body in which the delimiter occurs: it would end the part for any reader."""
-        text = self._tail + data[: len(self._delimiter)]
-        if self._delimiter in text or self._delimiter in data:
+    def _check(self, tail: bytes, data: bytes) -> bytes:
+        """Refuse a body in which the delimiter occurs: it would end the part for any reader.
+
+        `tail` is the end of what was sent before `data`; gives the new one.
+        """
+        size = len(self._delimiter)
+        if self._delimiter in tail + data[:size] or self._delimiter in data:
             raise WriteError("expected a body without the boundary in it, and it has a delimiter")
-        self._tail = (self._tail + data[-len(self._delimiter) :])[1 - len(self._delimiter) :]
+        return (tail + data[-size:])[1 - size :]
 
     def _expect_open(self, expected: bool, what: object) -> None:
         if self._open is not expected:
