@@ -7,25 +7,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import attrs
 
 from mpflow import Part
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 __all__ = ["Json"]
 
 
 @attrs.frozen
-class Json:
+class Json(Generic[T]):
     """Gives what the part's JSON stands for, whatever its content type is.
 
-    `decoder` takes bytes, by default `json.loads`. The part is gathered, within
-    `Limits.max_memory`. Raises `InvalidContent` where the decoder raises `ValueError`,
+    `into` is what the decoded value becomes: a type (an attrs class, a dataclass, `list[int]`;
+    made by msgspec, the extra `msgspec`), or any callable that takes it; None leaves it as it
+    is. `decoder` takes bytes, by default `json.loads`. The part is gathered, within
+    `Limits.max_memory`. Raises `InvalidContent` where either raises `ValueError`,
     `UnsupportedCoding` and `LimitExceeded`.
     """
 
+    into: type[T] | Callable[[Any], T] | None = None
     decoder: Callable[[bytes], Any] = attrs.field(default=json.loads, kw_only=True)
 
-    async def __call__(self, part: Part) -> Any:
-        return await part.json(decoder=self.decoder)
+    async def __call__(self, part: Part) -> T:
+        value: T = await part.json(self.into, decoder=self.decoder)
+        return value
