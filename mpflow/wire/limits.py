@@ -68,10 +68,6 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
-def _size(default: int) -> Any:
-    return attrs.field(default=default, converter=parse_size)
-
-
 @attrs.frozen(kw_only=True)
 class Limits:
     """How much a message may be and cost. Each field is one axis; None switches it off.
@@ -82,35 +78,37 @@ class Limits:
     unreachable: that raises `ValueError`. A default gives way in silence.
     """
 
-    max_parts: int | None = _size(1000)
+    # `attrs.field` is written out: behind a function of ours type checkers see no converter, and
+    # refuse "2 GiB".
+    max_parts: int | None = attrs.field(default=1000, converter=parse_size)
     """Parts in the message, over all levels."""
-    max_headers: int | None = _size(32)
+    max_headers: int | None = attrs.field(default=32, converter=parse_size)
     """Header fields of one part."""
-    max_header_line: int | None = _size(4 * KIB)
+    max_header_line: int | None = attrs.field(default=4 * KIB, converter=parse_size)
     """Bytes of one line of a header block, or of one delimiter line with its padding."""
-    max_header_bytes: int | None = _size(8 * KIB)
+    max_header_bytes: int | None = attrs.field(default=8 * KIB, converter=parse_size)
     """Bytes of the header block of one part."""
-    max_total_header_bytes: int | None = _size(256 * KIB)
+    max_total_header_bytes: int | None = attrs.field(default=256 * KIB, converter=parse_size)
     """Bytes of all header blocks, over all levels."""
-    max_boundary: int | None = _size(70)
+    max_boundary: int | None = attrs.field(default=70, converter=parse_size)
     """Characters of a boundary (RFC 2046, 5.1.1)."""
-    max_preamble: int | None = _size(8 * KIB)
+    max_preamble: int | None = attrs.field(default=8 * KIB, converter=parse_size)
     """Bytes before the first delimiter, a level."""
-    max_epilogue: int | None = _size(8 * KIB)
+    max_epilogue: int | None = attrs.field(default=8 * KIB, converter=parse_size)
     """Bytes after the close delimiter, a level."""
-    max_part_bytes: int | None = _size(256 * MIB)
+    max_part_bytes: int | None = attrs.field(default=256 * MIB, converter=parse_size)
     """Bytes of the body of one part, as they are on the wire."""
-    max_total_bytes: int | None = _size(GIB)
+    max_total_bytes: int | None = attrs.field(default=GIB, converter=parse_size)
     """Bytes of the whole message up to its close delimiter."""
-    max_memory: int | None = _size(MIB)
+    max_memory: int | None = attrs.field(default=MIB, converter=parse_size)
     """Bytes that one part may gather in memory (`read`, `text`, `json`, `form`, `readline`)."""
-    max_total_memory: int | None = _size(16 * MIB)
+    max_total_memory: int | None = attrs.field(default=16 * MIB, converter=parse_size)
     """Bytes that all parts together may gather in memory."""
-    max_spool_bytes: int | None = _size(256 * MIB)
+    max_spool_bytes: int | None = attrs.field(default=256 * MIB, converter=parse_size)
     """Bytes that one flow may spool to disk."""
-    max_depth: int | None = _size(4)
+    max_depth: int | None = attrs.field(default=4, converter=parse_size)
     """Levels of multiparts: 1 allows none inside the outermost."""
-    max_decoded_bytes: int | None = _size(256 * MIB)
+    max_decoded_bytes: int | None = attrs.field(default=256 * MIB, converter=parse_size)
     """Bytes that one part may become when its codings are undone."""
     max_decoded_ratio: float | None = attrs.field(default=100.0, converter=_ratio)
     """How many times its size a part may grow when decoded, once past 1 MiB of output."""
