@@ -63,7 +63,7 @@ class Results:
 
     def __init__(self, handled: Iterable[Handled] = ()) -> None:
         self._handled = tuple(handled)
-        self._by_key: dict[str | None, list[Handled]] | None = None
+        self._by_key: dict[str | None, Handled | list[Handled]] | None = None
 
     def __iter__(self) -> Iterator[Handled]:
         return iter(self._handled)
@@ -145,18 +145,27 @@ class Results:
 
     def _find(self, key: _Key) -> list[Handled]:
         if isinstance(key, str):
-            return self._index().get(key, [])
+            found = self._index().get(key, [])
+            return found if isinstance(found, list) else [found]
         if isinstance(key, Route):
             return [item for item in self._handled if item.route is key]
         if not callable(key):
             raise TypeError(f"expected a key, a handler or a route, got {excerpt(repr(key))}")
         return [item for item in self._handled if _same_handler(item.route.handler, key)]
 
-    def _index(self) -> dict[str | None, list[Handled]]:
+    def _index(self) -> dict[str | None, Handled | list[Handled]]:
+        """What is filed where. Most keys have one part: no list is made for it."""
         if self._by_key is None:
-            self._by_key = {}
+            index: dict[str | None, Handled | list[Handled]] = {}
             for item in self._handled:
-                self._by_key.setdefault(item.key, []).append(item)
+                other = index.setdefault(item.key, item)
+                if other is item:
+                    continue
+                if isinstance(other, list):
+                    other.append(item)
+                else:
+                    index[item.key] = [other, item]
+            self._by_key = index
         return self._by_key
 
     def _missing(self, key: _Key) -> str:
