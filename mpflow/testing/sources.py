@@ -108,8 +108,8 @@ class Stuck(Cut):
         try:
             return self._next()
         except StopAsyncIteration:
-            await anyio.sleep_forever()
-            raise AssertionError("unreachable") from None
+            while True:
+                await anyio.sleep_forever()
 
 
 class Sentinel(Chunked):
