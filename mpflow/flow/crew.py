@@ -171,6 +171,8 @@ class Crew:
     async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
+        except anyio.get_cancelled_exc_class():
+            pass  # as in `_work`
         finally:
             self._ended()
 
@@ -217,6 +219,10 @@ class Crew:
                         break
             if not self._coming:
                 self._kick()
+        except anyio.get_cancelled_exc_class():
+            # The caller's own task is told as well. A group that raised it on trio would hide
+            # what was committed meanwhile.
+            pass
         finally:
             self._ended()
 
