@@ -300,5 +300,5 @@ class CommitFailed(MultipartError):
         self.rolled_back = tuple(rolled_back)
 
 
-class RolledBack(Exception):  # noqa: N818 - it states a fact to the handler, no fault of its own
+class RolledBack(Exception):
     """Raised at the `yield` of a two-phase handler: undo the work. The reason is `__cause__`."""

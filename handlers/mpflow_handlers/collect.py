@@ -14,7 +14,7 @@ __all__ = ["Collect"]
 
 def _size(limit: int | str | None) -> int | None:
     try:
-        return Limits(max_memory=limit).max_memory  # type: ignore[arg-type] # its converter does
+        return Limits(max_memory=limit).max_memory
     except (TypeError, ValueError) as error:
         raise RouteError(f"limit of Collect: {error}") from None
 

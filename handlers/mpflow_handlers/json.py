@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import attrs
 
@@ -40,5 +40,5 @@ class Json(Generic[T]):
     decoder: Callable[[bytes], Any] = attrs.field(default=json.loads, kw_only=True)
 
     async def __call__(self, part: Part) -> T:
-        value: T = await part.json(self.into, decoder=self.decoder)
-        return value
+        value: Any = await part.json(self.into, decoder=self.decoder)
+        return cast("T", value)

@@ -63,7 +63,7 @@ def unwrap(error: BaseException) -> BaseException:
     """
     if not isinstance(error, BaseExceptionGroup) or isinstance(error, Exception):
         return error
-    group: BaseExceptionGroup[Any] = error
+    group = cast("BaseExceptionGroup[BaseException]", error)
     inner = [unwrap(e) for e in group.exceptions if not isinstance(e, Exception)]
     return next((e for e in inner if is_fatal(e)), inner[0])
 
@@ -76,7 +76,7 @@ def is_fatal(error: BaseException) -> bool:
 def is_only(error: BaseException, undo: BaseException | None) -> bool:
     """Whether it is what was raised at the yield, perhaps in groups of the handler's own."""
     if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[Any] = error
+        group = cast("BaseExceptionGroup[BaseException]", error)
         return all(is_only(e, undo) for e in group.exceptions)
     return error is undo
 

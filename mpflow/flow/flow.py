@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from mpflow.errors import (
