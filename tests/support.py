@@ -5,7 +5,7 @@ Knows: readers, parts and small bodies. Must not know: routers, flows, handlers.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from inspect import isasyncgen
 from typing import Any
 
@@ -14,10 +14,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from mpflow import MultipartReader, Part, PartInfo
+from mpflow.sources import open_source
 from mpflow.testing import body, content_type_of
 
 __all__ = [
-    "BODY", "TYPE", "Pieces", "at_most", "crlf", "only_asyncio", "only_trio", "part_of", "parts_of",
+    "BODY", "TYPE", "Closable", "Pieces", "cancelled", "crlf", "only_asyncio", "only_trio",
+    "part_of", "parts_of", "read_all",
 ]  # fmt: skip
 
 TYPE = content_type_of("boundary", "mixed")
@@ -52,19 +54,41 @@ async def parts_of(source: Any, content_type: str = TYPE, **options: Any) -> lis
             await source.aclose()
 
 
-async def at_most(passes: int, call: Callable[[], Awaitable[object]]) -> None:
-    """Call, and cancel the call once it waits, after so many passes of the scheduler."""
+async def cancelled(call: Callable[[], Awaitable[object]], *, after: int = 50) -> bool:
+    """Call, and cancel the call after so many passes of the scheduler; whether it came to that."""
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
 
             async def cancel() -> None:
-                for _ in range(passes):
-                    await anyio.wait_all_tasks_blocked()
+                for _ in range(after):
+                    await checkpoint()
                 scope.cancel()
 
             group.start_soon(cancel)
             await call()
-    assert scope.cancelled_caught
+            group.cancel_scope.cancel()
+    return scope.cancelled_caught
+
+
+async def read_all(obj: object) -> bytes:
+    """All that a source holds."""
+    source = open_source(obj)
+    return b"".join([bytes(chunk) async for chunk in source])
+
+
+class Closable:
+    """An async iterable that makes its iterator, and notes when that is closed."""
+
+    def __init__(self, data: bytes = BODY) -> None:
+        self.data = data
+        self.closed = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            for byte in self.data:
+                yield bytes([byte])
+        finally:
+            self.closed += 1
 
 
 class Pieces:

@@ -1,4 +1,4 @@
-"""What a body can be read from: every kind of source, its end, its closing, and its death."""
+"""What a body can be read from: every kind of source, and what is none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import io
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,15 @@ import trio
 from aiohttp import web
 from anyio.abc import SocketStream
 
-from mpflow import BrokenSource, ClientDisconnected, MultipartReader
-from mpflow.sources import READ_SIZE, Source, asgi_source, open_source
-from mpflow.testing import Chunked, Failing, Sentinel, body, content_type_of
-from tests.support import BODY, TYPE, at_most, only_asyncio, only_trio, parts_of
+from mpflow import BrokenSource, MultipartReader
+from mpflow.sources import READ_SIZE, open_source
+from mpflow.testing import Chunked, body, content_type_of
+from tests.support import BODY, TYPE, Closable, only_asyncio, only_trio, parts_of, read_all
 
 pytestmark = pytest.mark.anyio
 
 LARGE = bytes(range(256)) * 4096  # 1 MiB, with an LF every 256 bytes
 NO_LF = b"x" * (512 * 1024)
-
-
-async def read_all(obj: object) -> bytes:
-    source = open_source(obj)
-    return b"".join([bytes(chunk) async for chunk in source])
 
 
 # -- bytes ------------------------------------------------------------------------------------
@@ -310,21 +305,6 @@ async def test_a_source_is_taken_as_it_is() -> None:
 # -- async iterables --------------------------------------------------------------------------
 
 
-class Closable:
-    """An async iterable that makes its iterator, and notes when that is closed."""
-
-    def __init__(self, data: bytes = BODY) -> None:
-        self.data = data
-        self.closed = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            for byte in self.data:
-                yield bytes([byte])
-        finally:
-            self.closed += 1
-
-
 async def test_async_generators() -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield BODY[:20]
@@ -388,203 +368,3 @@ async def test_chunks_of_text_are_refused() -> None:
             await anext(source)
         with pytest.raises(BrokenSource):
             await anext(source)
-
-
-# -- closing ----------------------------------------------------------------------------------
-
-
-async def test_an_iterator_that_was_made_is_closed() -> None:
-    given = Closable()
-    async with MultipartReader(given, TYPE) as reader:
-        await anext(reader)
-        assert given.closed == 0
-    assert given.closed == 1
-    await reader.aclose()
-    assert given.closed == 1
-
-
-async def test_an_iterator_that_was_given_is_not_closed() -> None:
-    given = aiter(Closable())
-    source = open_source(given)
-    first = await anext(source)
-    await source.aclose()
-    assert bytes(first) + b"".join([chunk async for chunk in given]) == BODY
-
-
-async def test_a_stream_that_was_given_is_not_closed(path: Path) -> None:
-    send, receive = anyio.create_memory_object_stream[bytes](1)
-    with send, receive, path.open("rb") as file:
-        for given in (receive, file):
-            await MultipartReader(given, TYPE).aclose()
-        send.send_nowait(b"still open")
-        assert await receive.receive() == b"still open"
-        assert not file.closed
-
-
-async def test_a_closed_source_is_dead_but_an_ended_one_has_ended() -> None:
-    source = open_source(BODY)
-    await source.aclose()
-    with pytest.raises(BrokenSource, match="it was closed"):
-        await anext(source)
-
-    ended = open_source(BODY)
-    assert await read_all(ended) == BODY
-    await ended.aclose()
-    assert await read_all(ended) == b""
-
-
-# -- death ------------------------------------------------------------------------------------
-
-
-async def stuck() -> AsyncIterator[bytes]:
-    yield BODY[:-4]
-    await anyio.sleep_forever()
-
-
-class Waits:
-    """A stream that gives nothing the first time, and would give on afterwards."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    async def receive(self) -> bytes:
-        self.calls += 1
-        if self.calls == 2:
-            await anyio.sleep_forever()
-        return BODY[:-4] if self.calls == 1 else BODY[-4:]
-
-
-@pytest.mark.parametrize("make", [stuck, Waits])
-async def test_a_cancelled_read_leaves_the_source_dead(make: Callable[[], Any]) -> None:
-    source = open_source(make())
-    await anext(source)
-    await at_most(1, source.__anext__)
-    for _ in range(2):
-        with pytest.raises(BrokenSource, match="cancelled or failed") as caught:
-            await anext(source)
-        assert caught.value.status == 500
-
-
-async def test_a_part_whose_source_died_never_looks_whole() -> None:
-    reader = MultipartReader(stuck(), TYPE)
-    await anext(reader)
-    part = await anext(reader)
-    await at_most(1, part.read)
-    for _ in range(2):
-        with pytest.raises(BrokenSource):
-            await part.read()
-    with pytest.raises(BrokenSource):
-        await reader.next_part()
-
-
-async def test_a_failed_read_leaves_the_source_dead() -> None:
-    source = open_source(Failing(BODY, 9))
-    await anext(source)
-    with pytest.raises(ConnectionResetError):
-        await anext(source)
-    with pytest.raises(BrokenSource):
-        await anext(source)
-
-
-async def test_what_the_source_said_of_the_body_is_said_again() -> None:
-    source = open_source(Failing(BODY, 9, error=ClientDisconnected("gone")))
-    await anext(source)
-    for _ in range(2):
-        with pytest.raises(ClientDisconnected, match="gone"):
-            await anext(source)
-
-
-async def test_a_busy_source_is_not_dead() -> None:
-    class Busy:
-        async def receive(self) -> bytes:
-            raise anyio.BusyResourceError("reading from")
-
-    source = open_source(Busy())
-    for _ in range(2):
-        with pytest.raises(anyio.BusyResourceError):
-            await anext(source)
-
-
-async def test_nothing_is_read_after_the_end() -> None:
-    ends: list[int] = []
-
-    class Once:
-        async def receive(self) -> bytes:
-            ends.append(1)
-            raise anyio.EndOfStream
-
-    source = open_source(Once())
-    for _ in range(3):
-        with pytest.raises(StopAsyncIteration):
-            await anext(source)
-    assert ends == [1]
-
-
-# -- asgi -------------------------------------------------------------------------------------
-
-
-class Messages:
-    """An ASGI `receive` that fails the test when it is called after its last message."""
-
-    def __init__(self, *messages: MutableMapping[str, Any]) -> None:
-        self._messages: Iterator[MutableMapping[str, Any]] = iter(messages)
-
-    async def __call__(self) -> MutableMapping[str, Any]:
-        message = next(self._messages, None)
-        assert message is not None, "receive() was called after its last message"
-        return message
-
-
-def request(data: bytes, **more: Any) -> dict[str, Any]:
-    return {"type": "http.request", "body": data, **more}
-
-
-def asgi(*messages: MutableMapping[str, Any]) -> Source:
-    return asgi_source(Messages(*messages))
-
-
-async def test_asgi_bodies_end_without_another_call() -> None:
-    source = asgi(request(b"a", more_body=True), request(b"b", more_body=False))
-    assert await read_all(source) == b"ab"
-    assert await read_all(source) == b""
-
-
-async def test_asgi_extra_empty_messages() -> None:
-    empty = {"type": "http.request", "more_body": True}
-    source = asgi(empty, request(b"a", more_body=True), empty, request(b""))
-    assert await read_all(source) == b"a"
-
-
-async def test_asgi_absent_body_and_more_body() -> None:
-    assert await read_all(asgi({"type": "http.request"})) == b""
-    assert await read_all(asgi(request(b"a"))) == b"a"
-
-
-async def test_asgi_disconnect_is_latched() -> None:
-    source = asgi(request(b"a", more_body=True), {"type": "http.disconnect"})
-    assert await anext(source) == b"a"
-    for _ in range(3):
-        with pytest.raises(ClientDisconnected, match="before the body was whole") as caught:
-            await anext(source)
-        assert caught.value.status == 400
-
-
-async def test_asgi_disconnect_in_a_part() -> None:
-    source = asgi(request(BODY[:-15], more_body=True), {"type": "http.disconnect"})
-    reader = MultipartReader(source, content_type_of())
-    assert await (await anext(reader)).read() == b"one"
-    part = await anext(reader)
-    for _ in range(2):
-        with pytest.raises(ClientDisconnected):
-            await part.read()
-
-
-async def test_asgi_is_not_read_past_the_close_delimiter() -> None:
-    assert await parts_of(asgi(request(BODY, more_body=True))) == [b"one", b"two"]
-
-
-async def test_the_sentinel_itself() -> None:
-    source = open_source(Sentinel(b"ab"))
-    assert [await anext(source), await anext(source)] == [b"a", b"b"]
-    with pytest.raises(AssertionError, match="read on"):
-        await anext(source)
