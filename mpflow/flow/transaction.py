@@ -6,7 +6,9 @@ Must not know: where parts come from.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from functools import partial
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
@@ -15,6 +17,7 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from mpflow.errors import CommitFailed, FlowAborted, RouteError
 from mpflow.flow.crew import Crew
+from mpflow.flow.patience import Patience
 from mpflow.flow.record import Decision, Record
 from mpflow.flow.watch import Watch, loop_clock
 from mpflow.results import Handled
@@ -52,6 +55,7 @@ class Transaction(ABC):
         self._state = "new"
         self._frozen = self._aborting = False
         self._phase = anyio.CancelScope()
+        self._patience = Patience()
         self._watching: anyio.CancelScope | None = None
 
     # -- for those who make one ---------------------------------------------------------------
@@ -109,6 +113,8 @@ class Transaction(ABC):
             await self._undo(error)
         finally:
             await self._close()
+        if isinstance(error, Exception):
+            self._patience.end()
         raise error
 
     async def _run(self) -> BaseException | None:
@@ -133,8 +139,7 @@ class Transaction(ABC):
         if error is not None:
             self._poison(error)
         if error is None or isinstance(error, Exception):
-            with anyio.CancelScope(shield=True):
-                await _two_passes()
+            await self._patience.outlast(_two_passes)
         self._frozen = True
         return self._winner(error)
 
@@ -227,21 +232,27 @@ class Transaction(ABC):
         await checkpoint_if_cancelled()
         self._state = "committed"
         waiting = [record for record in self._records if record.parked is not None]
-        with anyio.CancelScope(shield=True):
-            for i, record in enumerate(waiting):
-                error = await self._decide(record, Decision.COMMIT, None)
-                if error is not None:
-                    await self._roll_back(waiting[i + 1 :], error)
-                    if not isinstance(error, Exception):
-                        raise error
-                    raise CommitFailed(
-                        _handled(waiting[:i]), record.handled(), _handled(waiting[i + 1 :])
-                    ) from error
+        for i, record in enumerate(waiting):
+            error = await self._decide(record, Decision.COMMIT, None)
+            if error is not None:
+                await self._roll_back(waiting[i + 1 :], error)
+                if not isinstance(error, Exception):
+                    raise error
+                failure = CommitFailed(
+                    _handled(waiting[:i]), record.handled(), _handled(waiting[i + 1 :])
+                )
+                if self._patience.interruption is not None:
+                    # Of the two, it is the one that nobody may miss.
+                    failure.add_note(f"meanwhile came {self._patience.interruption!r}")
+                    self._patience.interruption = None
+                raise failure from error
+        self._patience.end(f"{len(waiting)} parts were committed")
 
     async def abort(self, reason: BaseException | None = None) -> None:
         """Roll back now: nothing of the flow is committed. `reason` is what handlers are told."""
         self._expect_open("abort")
         await self._undo(reason or FlowAborted("the flow was aborted"))
+        self._patience.end()
 
     def _expect_open(self, verb: str) -> None:
         if self._state != "open":
@@ -250,15 +261,14 @@ class Transaction(ABC):
     async def _undo(self, reason: BaseException) -> None:
         """Cancel who has not answered, roll back who has, last part first; wait for all."""
         self._state = "rolled back"
-        with anyio.CancelScope(shield=True):
-            self._crew.closing = True
-            self._crew.drop_ready()
-            for record in self._records:
-                if not record.settled and record.scope is not None:
-                    record.reason = reason
-                    record.scope.cancel()
-            await self._roll_back(self._records, reason)
-            await self._crew.join()
+        self._crew.closing = True
+        self._crew.drop_ready()
+        for record in self._records:
+            if not record.settled and record.scope is not None:
+                record.reason = reason
+                record.scope.cancel()
+        await self._roll_back(self._records, reason)
+        await self._patience.outlast(self._crew.join)
 
     async def _roll_back(self, records: list[Record], reason: BaseException) -> None:
         for record in reversed(records):
@@ -278,11 +288,12 @@ class Transaction(ABC):
             commits = decision is Decision.COMMIT
             limit = COMMIT_TIMEOUT if commits else ROLLBACK_TIMEOUT
             record.decision, record.reason = decision, reason
-            record.scope.deadline = self._watch.now() + limit
+            due = record.scope.deadline = self._watch.now() + limit
             record.parked.set()
             # One that shields itself and hangs must not starve the rollbacks of the others.
-            with anyio.move_on_after(None if commits else limit + 1):
-                await record.finished.wait()
+            await self._patience.outlast(
+                partial(_wait_until, record.finished, math.inf if commits else due + 1)
+            )
         return record.outcome
 
     # -- the end ------------------------------------------------------------------------------
@@ -293,6 +304,7 @@ class Transaction(ABC):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        failure: BaseException | None = None
         try:
             if self._state == "open":
                 if exc is None:
@@ -300,15 +312,17 @@ class Transaction(ABC):
                 else:
                     await self._undo(exc)
         except BaseException as error:
+            failure = error
             if self._state == "open":
                 await self._undo(error)
             raise
         finally:
             await self._close()
+            if not isinstance(failure, CommitFailed):
+                self._patience.end()
 
     async def _close(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await self._crew.join()
+        await self._patience.outlast(self._crew.join)
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)
 
@@ -320,3 +334,8 @@ def _handled(records: list[Record]) -> list[Handled]:
 async def _two_passes() -> None:
     await cancel_shielded_checkpoint()
     await cancel_shielded_checkpoint()
+
+
+async def _wait_until(event: anyio.Event, deadline: float) -> None:
+    with anyio.CancelScope(deadline=deadline):
+        await event.wait()

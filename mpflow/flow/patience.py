@@ -1,0 +1,45 @@
+"""`Patience`: waits to the end, also through what knows no shields.
+
+Knows: asyncio's own `task.cancel()`, and KeyboardInterrupt. Must not know: what is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import attrs
+
+__all__ = ["Patience"]
+
+
+@attrs.define(eq=False)
+class Patience:
+    """What a commit or a rollback is waited for with.
+
+    A cancel scope of anyio stays outside a shield; the `cancel()` of an asyncio task does not,
+    nor does a KeyboardInterrupt on trio. Handlers that were left undecided by it would wait for
+    ever. So it is kept, and raised once all is decided.
+    """
+
+    interruption: BaseException | None = None
+    """The first that came; who asks for it raises it."""
+
+    async def outlast(self, wait: Callable[[], Awaitable[object]]) -> None:
+        """Await `wait()`, shielded, until it returns; it is called again if it is interrupted."""
+        while True:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await wait()
+            except (KeyboardInterrupt, anyio.get_cancelled_exc_class()) as error:
+                self.interruption = self.interruption or error
+            else:
+                return
+
+    def end(self, note: str | None = None) -> None:
+        """Raise what interrupted the wait, if anything did."""
+        error, self.interruption = self.interruption, None
+        if error is not None:
+            if note is not None:
+                error.add_note(note)
+            raise error
