@@ -89,6 +89,8 @@ class Part(ByteReceiveStream):
     ) -> None:
         self.info = info
         self.level = level
+        # Not later: a field that comes after this part says nothing of it.
+        self.default_charset = level.charset
         self._body = body
         self._ahead = data  # received, and not given out yet, from `_start` on
         self._start = 0
@@ -356,7 +358,7 @@ class Part(ByteReceiveStream):
         `max_memory`.
         """
         data = await self.read(decode=True)
-        charset = encoding or self.info.charset or self.level.charset or "utf-8"
+        charset = encoding or self.info.charset or self.default_charset or "utf-8"
         codec = text_codec(charset)
         if codec is None:
             known = f"expected a known charset, got {excerpt(charset)}"
@@ -392,7 +394,7 @@ class Part(ByteReceiveStream):
         msgspec, an extra) or a callable. Raises `InvalidContent` where either raises a
         `ValueError`; also what `text` raises.
         """
-        charset = self.info.charset or self.level.charset
+        charset = self.info.charset or self.default_charset
         if charset is None or (text_codec(charset) or "").startswith("utf"):
             data = (await self.read(decode=True)).removeprefix(codecs.BOM_UTF8)
         else:
@@ -413,7 +415,7 @@ class Part(ByteReceiveStream):
 
         Empty values are kept. At most 1000 pairs. Raises what `text` raises.
         """
-        charset = encoding or self.info.charset or self.level.charset or "utf-8"
+        charset = encoding or self.info.charset or self.default_charset or "utf-8"
         text = await self.text(encoding)
         try:
             return parse_qsl(

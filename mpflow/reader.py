@@ -418,7 +418,7 @@ class MultipartReader:
             tolerate=self._policy.tolerate,
         )
         reader.headers = part.headers
-        reader.charset = self.charset
+        reader.charset = part.default_charset
         # What its content type deviates in was recorded with the part's headers.
         reader.deviations = self.deviations
         reader._set_budget(self.budget.nested(part.path, part=part.info.ref))
