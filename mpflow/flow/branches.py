@@ -95,7 +95,7 @@ class _Branching(Transaction):
             try:
                 await record.channel.wait()
             finally:
-                del self._watch.blocked[record]
+                self._watch.blocked.pop(record, None)  # unless it stalled
 
     def _branch(self, handler: Callable[[Part], Any], on_error: OnError) -> None:
         info = self._part.info
@@ -103,8 +103,15 @@ class _Branching(Transaction):
             handler, predicate=any_part(), name=handler_name(handler), on_error=on_error,
             two_phase=check_handler(handler),
         )  # fmt: skip
+        if route.two_phase and self._parent is not None and not self._parent.two_phase:
+            raise RouteError(
+                f"{route.name} has two phases, and would commit before the flow that the part is "
+                "of: branch in a handler of two phases",
+                part=info.ref,
+            )
         channel = Channel(self._watch)
         part = type(self._part)(info, channel, level=self._part.level)
+        part.default_charset = self._part.default_charset
         record = Record(self._crew, info, route, None, part, channel, two_phase=route.two_phase)
         part.hold(record)
         self._records.append(record)

@@ -212,7 +212,7 @@ class Flow(Transaction):
                 try:
                     await record.channel.wait()
                 finally:
-                    del self._watch.blocked[record]
+                    self._watch.blocked.pop(record, None)  # unless it stalled
 
     def _on_end(self) -> None:
         if self._naming is not None:
