@@ -35,14 +35,12 @@ class App:
     inbox: Inbox
     _page: Answer = attrs.field(factory=load_page, init=False)
     _uploads: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
+    _exchanges: set[Exchange] = attrs.field(factory=set[Exchange], init=False)
     _stopped: bool = attrs.field(default=False, init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            exchange = Exchange(scope, receive, send)
-            answer = await self._respond(exchange)
-            if answer is not None:
-                await exchange.answer(answer)
+            await self._serve(Exchange(scope, receive, send))
         elif scope["type"] == "lifespan":
             await _live(receive, send)
         else:
@@ -53,6 +51,19 @@ class App:
         self._stopped = True
         for upload in self._uploads:
             upload.cancel()
+        for exchange in self._exchanges:
+            exchange.hurry()
+
+    async def _serve(self, exchange: Exchange) -> None:
+        self._exchanges.add(exchange)
+        if self._stopped:
+            exchange.hurry()
+        try:
+            answer = await self._respond(exchange)
+            if answer is not None:
+                await exchange.answer(answer)
+        finally:
+            self._exchanges.discard(exchange)
 
     async def _respond(self, exchange: Exchange) -> Answer | None:
         """The answer; None where nobody is there to hear it."""

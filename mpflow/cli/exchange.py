@@ -25,8 +25,11 @@ LINGER_SECONDS: Final = 1.0
 """How much of a body that nobody wants is still read before the connection may be closed."""
 
 LINGER_KNOWN_BYTES: Final = 64 * 1024 * 1024
-LINGER_KNOWN_SECONDS: Final = 5.0
+LINGER_KNOWN_SECONDS: Final = 10.0
 """The same where Content-Length says that no more than this is left: all of it."""
+
+HURRIED_SECONDS: Final = 0.5
+"""The same once the service stops."""
 
 
 @attrs.frozen
@@ -69,6 +72,8 @@ class Exchange:
         self._send = send
         self._received = 0
         self._ended = False  # there is nothing more to receive
+        self._hurried = False
+        self._waiting: anyio.CancelScope | None = None  # for what still comes
         self.gone = False
         """Whether the client has gone away."""
 
@@ -96,6 +101,13 @@ class Exchange:
             self._ended = self.gone = True
         return message
 
+    def hurry(self) -> None:
+        """Wait no longer than a moment for what still comes."""
+        self._hurried = True
+        if self._waiting is not None:
+            soon = anyio.current_time() + HURRIED_SECONDS
+            self._waiting.deadline = min(self._waiting.deadline, soon)
+
     async def answer(self, answer: Answer) -> None:
         """Send an answer, unless the client is gone.
 
@@ -108,19 +120,21 @@ class Exchange:
             return
         enough = anyio.Event()
         size, seconds = self._linger()
-        # ASGI lets a server raise OSError from `send` once the client is gone.
-        with suppress(OSError):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._discard, size, enough)
+        if self._hurried:
+            seconds = HURRIED_SECONDS
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._discard, size, enough)
+            # ASGI lets a server raise OSError from `send` once the client is gone.
+            with suppress(OSError):
                 await self._send_all(answer, enough, seconds)
-                tasks.cancel_scope.cancel()
+            tasks.cancel_scope.cancel()
 
     async def _send_all(self, answer: Answer, enough: anyio.Event, seconds: float) -> None:
         await self._send(answer.start())
         body = {"type": "http.response.body"}
         if not self._ended:
             await self._send({**body, "body": answer.body, "more_body": True})
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(seconds) as self._waiting:
                 await enough.wait()
             await self._send({**body, "body": b"", "more_body": False})
         else:

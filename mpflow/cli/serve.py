@@ -183,6 +183,8 @@ async def _serve(serve: _Serve, app: _Application, listener: socket.socket, star
             async for _ in signals:
                 if stop.is_set():  # the second one
                     tasks.cancel_scope.cancel()
+                # asyncio's streams log each connection that is cut, as if that were an error.
+                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
                 app.stop()
                 stop.set()
                 # hypercorn waits for its connections, as long as they please, on some Pythons.

@@ -1,0 +1,491 @@
+"""The service as an ASGI application: what it answers to what."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mpflow import CommitFailed, LimitExceeded, MalformedBody, MultipartReader, PartRef, Rejected
+from mpflow.cli.app import App, refuse
+from mpflow.cli.inbox import JSON_DEPTH, Inbox
+from mpflow.testing import Bytewise, PartSpec, body, content_type_of, nested
+from tests.cli.asgi import Client
+
+pytestmark = pytest.mark.anyio
+
+SHA256 = {
+    b"": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    b"abc": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+}
+
+
+async def upload(directory: Path, data: bytes, **options: Any) -> Client:
+    inbox = Inbox(directory, max_bytes=options.pop("max_bytes", None))
+    client = Client(chunks=[data], **options)
+    await App(inbox)(client.scope, client.receive, client.send)
+    return client
+
+
+async def part(directory: Path, *parts: Any) -> dict[str, Any]:
+    client = await upload(directory, body(parts))
+    assert client.status == 200, client.body
+    return client.document["parts"][0]
+
+
+# -- what becomes of parts ------------------------------------------------------------------------
+
+
+async def test_parts_are_told_in_wire_order(tmp_path: Path) -> None:
+    parts = [
+        PartSpec('{"a": [1, 2.5, null]}', name="meta", content_type="application/json"),
+        PartSpec(b"abc", name="file", filename="a.bin", content_type="application/octet-stream"),
+        ("note", "Grüße"),
+        nested(
+            [
+                PartSpec(b"abc", filename="b.txt", content_type="text/plain"),
+                PartSpec(b"\xff\x00", content_type="image/gif"),
+            ],
+            name="more",
+        ),
+    ]
+    client = await upload(tmp_path, body(parts))
+    assert client.status == 200
+    mixed = client.document["parts"][3]
+    assert mixed.pop("size") > 0
+    assert client.document == {
+        "parts": [
+            {
+                "name": "meta",
+                "content_type": "application/json",
+                "size": 21,
+                "value": {"a": [1, 2.5, None]},
+            },
+            {
+                "name": "file",
+                "filename": "a.bin",
+                "content_type": "application/octet-stream",
+                "size": 3,
+                "saved_as": "a.bin",
+                "sha256": SHA256[b"abc"],
+            },
+            {"name": "note", "content_type": "text/plain", "size": 7, "value": "Grüße"},
+            client.document["parts"][3],
+        ]
+    }
+    assert mixed == {
+        "name": "more",
+        "content_type": "multipart/mixed",
+        "parts": [
+            {
+                "filename": "b.txt",
+                "content_type": "text/plain",
+                "size": 3,
+                "saved_as": "b.txt",
+                "sha256": SHA256[b"abc"],
+            },
+            {"content_type": "image/gif", "size": 2, "value": {"base64": "/wA="}},
+        ],
+    }
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "b.txt"]
+    assert (tmp_path / "a.bin").read_bytes() == b"abc"
+
+
+async def test_any_chunking_gives_the_same(tmp_path: Path) -> None:
+    data = body([("a", "1"), PartSpec(b"abc", name="f", filename="x"), ("b", "2")])
+    for number, chunks in enumerate([[data], [data[i : i + 1] for i in range(len(data))]]):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        client = Client(chunks=chunks)
+        await App(Inbox(directory))(client.scope, client.receive, client.send)
+        assert [entry["size"] for entry in client.document["parts"]] == [1, 3, 1]
+        assert (directory / "x").read_bytes() == b"abc"
+
+
+async def test_an_inbox_reads_any_source(tmp_path: Path) -> None:
+    reader = MultipartReader(Bytewise(body([("a", "1")])), content_type_of())
+    told = await Inbox(tmp_path).take(reader)
+    assert told == {"parts": [{"name": "a", "content_type": "text/plain", "size": 1, "value": "1"}]}
+
+
+async def test_a_file_input_left_blank_makes_no_file(tmp_path: Path) -> None:
+    """Browsers send an empty filename and no byte."""
+    blank = PartSpec(b"", name="f", filename="", content_type="application/octet-stream")
+    assert await part(tmp_path, blank) == {
+        "name": "f",
+        "filename": "",
+        "content_type": "application/octet-stream",
+        "size": 0,
+        "value": "",
+    }
+    assert os.listdir(tmp_path) == []
+
+
+async def test_an_empty_file_with_a_name_is_a_file(tmp_path: Path) -> None:
+    told = await part(tmp_path, PartSpec(b"", name="f", filename="empty"))
+    assert (told["saved_as"], told["size"], told["sha256"]) == ("empty", 0, SHA256[b""])
+    assert os.listdir(tmp_path) == ["empty"]
+
+
+async def test_bytes_with_an_empty_filename_are_a_file(tmp_path: Path) -> None:
+    assert (await part(tmp_path, PartSpec(b"abc", filename="")))["saved_as"] == "unnamed"
+    assert (tmp_path / "unnamed").read_bytes() == b"abc"
+
+
+async def test_a_multipart_with_a_filename_is_a_file(tmp_path: Path) -> None:
+    """A saved page, chosen in a browser: its type comes without the boundary."""
+    page = PartSpec(b"--x--", name="f", filename="page.mht", content_type="multipart/related")
+    assert (await part(tmp_path, page))["saved_as"] == "page.mht"
+
+
+async def test_json_with_a_filename_is_a_file(tmp_path: Path) -> None:
+    broken = PartSpec(b"{", name="f", filename="a.json", content_type="application/json")
+    assert (await part(tmp_path, broken))["saved_as"] == "a.json"
+
+
+async def test_a_taken_name_gets_a_suffix(tmp_path: Path) -> None:
+    specs = [PartSpec(data, name="f", filename="a.txt") for data in (b"1", b"2", b"3")]
+    client = await upload(tmp_path, body(specs))
+    saved = [entry["saved_as"] for entry in client.document["parts"]]
+    assert saved == ["a.txt", "a-1.txt", "a-2.txt"]
+    assert [(tmp_path / name).read_bytes() for name in saved] == [b"1", b"2", b"3"]
+
+
+async def test_a_suffix_of_json_is_json(tmp_path: Path) -> None:
+    told = await part(tmp_path, PartSpec(b"[]", content_type="application/problem+json"))
+    assert told["value"] == []
+
+
+async def test_other_types_that_are_text_come_as_text(tmp_path: Path) -> None:
+    told = await part(tmp_path, PartSpec("a=ü", content_type="application/x-www-form-urlencoded"))
+    assert told["value"] == "a=ü"
+
+
+async def test_names_that_are_no_utf8_are_escaped(tmp_path: Path) -> None:
+    raw = b'--boundary\r\nContent-Disposition: form-data; name="f\xfc"\r\n\r\nx\r\n--boundary--\r\n'
+    client = await upload(tmp_path, raw)
+    assert client.body.isascii()
+    assert client.document["parts"][0]["name"] == "f\udcfc"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{",
+        b"",
+        b"NaN",
+        b"[-Infinity]",
+        b'{"a": 1e999}',
+        b"[" * (JSON_DEPTH + 1) + b"]" * (JSON_DEPTH + 1),
+        b"[" * 100_000,
+        b"9" * 5000,
+        b'"\xff"',
+    ],
+    ids=["cut", "empty", "nan", "infinity", "huge", "deep", "deeper", "digits", "utf8"],
+)
+async def test_what_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
+    client = await upload(
+        tmp_path, body([("a", "1"), PartSpec(data, name="j", content_type="application/json")])
+    )
+    assert client.status == 422
+    assert client.document["part"] == {"path": [1], "name": "j"}
+    assert "\n" not in client.document["error"]
+
+
+async def test_json_may_nest_deep(tmp_path: Path) -> None:
+    data = b"[" * JSON_DEPTH + b"]" * JSON_DEPTH
+    told = await part(tmp_path, PartSpec(data, content_type="application/json"))
+    for _ in range(JSON_DEPTH - 1):
+        (told["value"],) = told["value"]
+    assert told["value"] == []
+
+
+# -- HTTP -----------------------------------------------------------------------------------------
+
+
+async def request(directory: Path, method: str, path: str = "/", **options: Any) -> Client:
+    client = Client(method, path, **options)
+    await App(Inbox(directory))(client.scope, client.receive, client.send)
+    return client
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_page(tmp_path: Path, method: str) -> None:
+    client = await request(tmp_path, method)
+    assert client.status == 200
+    assert client.headers["content-type"] == "text/html; charset=utf-8"
+    assert client.body.startswith(b"<!doctype html>")
+
+
+async def test_put_is_as_good_as_post(tmp_path: Path) -> None:
+    client = await request(tmp_path, "PUT", chunks=[body([PartSpec(b"abc", filename="a")])])
+    assert client.status == 200
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "OPTIONS", "FOO"])
+async def test_other_methods_are_not_allowed(tmp_path: Path, method: str) -> None:
+    client = await request(tmp_path, method)
+    assert client.status == 405
+    assert client.headers["allow"] == "GET, HEAD, POST, PUT"
+
+
+async def test_other_paths_are_not_found(tmp_path: Path) -> None:
+    client = await request(tmp_path, "POST", "/upload", chunks=[body([("a", "1")])])
+    assert client.status == 404
+    assert client.document["status"] == 404
+
+
+async def test_there_is_no_icon(tmp_path: Path) -> None:
+    client = await request(tmp_path, "GET", "/favicon.ico")
+    assert client.status == 204
+    assert "content-length" not in client.headers
+
+
+@pytest.mark.parametrize(
+    ("site", "status"),
+    [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)],
+)
+async def test_a_page_of_another_site_may_not_upload(
+    tmp_path: Path, site: str, status: int
+) -> None:
+    data = body([PartSpec(b"abc", filename="a")])
+    client = await request(tmp_path, "POST", chunks=[data], headers={"Sec-Fetch-Site": site})
+    assert client.status == status
+    assert os.listdir(tmp_path) == (["a"] if status == 200 else [])
+
+
+async def test_lifespan(tmp_path: Path) -> None:
+    incoming = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return incoming.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await App(Inbox(tmp_path))({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_websocket_is_refused(tmp_path: Path) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await App(Inbox(tmp_path))({"type": "websocket"}, Client().receive, send)
+    assert sent == [{"type": "websocket.close"}]
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+FILE = PartSpec(b"abc", name="f", filename="a")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status", "says"),
+    [
+        ("multipart/form-data", 400, "expected a boundary in the content type"),
+        ("multipart/form-data; boundary=", 400, "boundary"),
+        (f"multipart/form-data; boundary={'b' * 71}", 400, "boundary"),
+        ("application/json", 415, "expected a content type of multipart/*, got 'application/json'"),
+        ("nonsense", 400, "expected a content type"),
+        ("multipart/form-data; boundary=other", 400, "expected"),
+    ],
+)
+async def test_a_wrong_content_type(
+    tmp_path: Path, content_type: str, status: int, says: str
+) -> None:
+    client = await upload(tmp_path, body([FILE]), content_type=content_type)
+    assert client.status == status
+    assert says in client.document["error"]
+    assert os.listdir(tmp_path) == []
+
+
+async def test_no_content_type(tmp_path: Path) -> None:
+    client = Client(chunks=[body([FILE])])
+    client.scope["headers"] = []
+    await App(Inbox(tmp_path))(client.scope, client.receive, client.send)
+    assert client.status == 415
+    assert client.document["error"] == "expected a content type of multipart/*, and there is none"
+
+
+WHOLE = body([FILE, ("note", "x")])
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "details"),
+    [
+        (b"", 400, {}),
+        (WHOLE[:-4], 400, {}),
+        (WHOLE[: WHOLE.index(b"abc") + 1], 400, {"part": {"path": [0], "name": "f",
+                                                          "filename": "a"}}),
+        (body([FILE], close=False), 400, {}),
+        (b"no delimiter at all", 400, {}),
+        (body([FILE] + [("a", "1")] * 1000), 413, {"limit": "max_parts"}),
+        (body([FILE, PartSpec(b"", headers={"X": "x" * 5000})]), 413,
+         {"limit": "max_header_line"}),
+        (body([FILE, PartSpec(b"", headers=[("X", "x")] * 33)]), 413, {"limit": "max_headers"}),
+        (body([FILE, ("a", "x" * 1_100_000)]), 413, {"limit": "max_memory"}),
+        (body([FILE, PartSpec(b"eA==", headers={"Content-Transfer-Encoding": "rot13"})]), 415, {}),
+        (body([FILE, nested([nested([nested([nested([], boundary="4")], boundary="3")],
+                                    boundary="2")], boundary="1")]), 413, {"limit": "max_depth"}),
+        (body([FILE, PartSpec(b"\xff", content_type="text/plain")]), 422, {}),
+        (body([FILE, PartSpec(b"x", content_type="multipart/mixed")]), 400, {}),
+    ],
+    ids=["empty", "close", "cut", "unclosed", "none", "parts", "line", "headers", "memory",
+         "encoding", "depth", "text", "inner"],
+)  # fmt: skip
+async def test_a_bad_body_leaves_nothing(
+    tmp_path: Path, data: bytes, status: int, details: dict[str, Any]
+) -> None:
+    client = await upload(tmp_path, data)
+    told = client.document
+    assert client.status == told["status"] == status, told
+    assert "\n" not in told["error"]
+    assert told["error"]
+    assert {key: told[key] for key in details} == details
+    assert told.keys() <= {"error", "status", "part", "offset", "limit"}
+    assert os.listdir(tmp_path) == []
+
+
+async def test_too_large_by_its_length_is_refused_before_a_byte_is_read(tmp_path: Path) -> None:
+    reads: list[int] = []
+    client = Client(chunks=[b"x" * 100], headers={"Content-Length": str(10**9)}, ends="whole")
+
+    async def send(message: dict[str, Any]) -> None:
+        reads.append(client.received)
+        await client.send(message)
+
+    await App(Inbox(tmp_path, max_bytes=1000))(client.scope, client.receive, send)
+    assert client.status == 413
+    assert client.document["limit"] == "max_total_bytes"
+    assert reads[0] == 0
+
+
+async def test_too_large_by_its_bytes(tmp_path: Path) -> None:
+    client = await upload(tmp_path, body([FILE, ("a", "x" * 2000)]), max_bytes=1000)
+    assert client.status == 413
+    assert client.document["limit"] == "max_total_bytes"
+    assert "1000" in client.document["error"]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("at", [0, 30, 100, len(WHOLE) - 4])
+async def test_a_client_that_goes_away_gets_no_answer(tmp_path: Path, at: int) -> None:
+    client = Client(chunks=[WHOLE[:at]], ends="gone")
+    await App(Inbox(tmp_path))(client.scope, client.receive, client.send)
+    assert client.sent == []
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_missing_directory_is_our_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await upload(tmp_path / "gone", body([FILE]))
+    assert client.status == 500
+    assert client.document == {
+        "error": "the upload was not stored: No such file or directory",
+        "status": 500,
+    }
+    assert str(tmp_path) in caplog.text
+
+
+async def test_what_nobody_foresaw_is_logged_and_kept_from_the_client(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Inbox):
+        async def take(self, reader: MultipartReader) -> dict[str, Any]:
+            raise RuntimeError("a secret of this host")
+
+    client = Client(chunks=[WHOLE])
+    await App(Broken(tmp_path))(client.scope, client.receive, client.send)
+    assert client.status == 500
+    assert client.document == {
+        "error": "the upload failed on the side of the service",
+        "status": 500,
+    }
+    (record,) = caplog.records
+    assert (record.levelno, record.exc_info is None) == (logging.ERROR, False)
+    assert "a secret of this host" in caplog.text
+
+
+async def test_stopping_rolls_back_and_answers(tmp_path: Path) -> None:
+    app = App(Inbox(tmp_path))
+    client = Client(chunks=[WHOLE[:-10]], ends="silent")
+    reading = anyio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if not client.messages:
+            reading.set()
+        return await client.receive()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(app, client.scope, receive, client.send)
+        await reading.wait()
+        assert client.sent == []
+        app.stop()
+    assert client.status == client.document["status"] == 503
+    assert os.listdir(tmp_path) == []
+    late = Client(chunks=[WHOLE])
+    await app(late.scope, late.receive, late.send)
+    assert late.status == 503
+
+
+# -- what is told of an error ---------------------------------------------------------------------
+
+
+def told(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    answer = refuse(error)
+    client = Client()
+    client.sent = [answer.start(), {"type": "http.response.body", "body": answer.body}]
+    return answer.status, client.document, client.headers
+
+
+async def test_details_of_an_error() -> None:
+    part = PartRef((0, 2), "n", "f")
+    status, document, _ = told(LimitExceeded("max_part_bytes", 5, part=part, offset=7))
+    assert status == 413
+    assert document == {
+        "error": "expected at most max_part_bytes = 5, and more came "
+        "(in part 0.2 'n' (file 'f'), at byte 7)",
+        "status": 413,
+        "part": {"path": [0, 2], "name": "n", "filename": "f"},
+        "offset": 7,
+        "limit": "max_part_bytes",
+    }
+    assert told(MalformedBody("broken", offset=0))[1] == {
+        "error": "broken (at byte 0)",
+        "status": 400,
+        "offset": 0,
+    }
+
+
+async def test_a_verdict_brings_its_own_status_and_headers() -> None:
+    status, document, headers = told(Rejected(429, "come back later", {"Retry-After": "60"}))
+    assert (status, document) == (429, {"error": "come back later", "status": 429})
+    assert headers["retry-after"] == "60"
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EFBIG, 507), (errno.EACCES, 500)],
+)
+async def test_what_the_disk_refuses(number: int, status: int) -> None:
+    error = OSError(number, os.strerror(number), "/a/path/of/this/host")
+    found, document, _ = told(error)
+    assert found == status
+    assert document["error"] == f"the upload was not stored: {os.strerror(number)}"
+    failed = CommitFailed([], None, [])
+    failed.__cause__ = error
+    found, document, _ = told(failed)
+    assert found == status
+    assert document["error"].endswith(f": {os.strerror(number)}")
+    assert "/a/path" not in document["error"]

@@ -1,0 +1,161 @@
+"""Answers that reach clients which are still sending, within bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from mpflow.cli.exchange import (
+    HURRIED_SECONDS,
+    LINGER_BYTES,
+    LINGER_KNOWN_BYTES,
+    LINGER_KNOWN_SECONDS,
+    LINGER_SECONDS,
+    Answer,
+    Exchange,
+)
+from tests.cli.asgi import Client
+from tests.clock import virtual_time
+
+pytestmark = pytest.mark.anyio
+
+CHUNK = bytes(65536)
+
+
+def exchange(client: Client) -> Exchange:
+    return Exchange(client.scope, client.receive, client.send)
+
+
+async def test_an_answer_to_a_whole_request_is_two_messages() -> None:
+    client = Client(chunks=[b"abc"])
+    request = exchange(client)
+    while client.messages:
+        await request.receive()
+    await request.answer(Answer(200, b"done"))
+    assert [message["type"] for message in client.sent] == [
+        "http.response.start",
+        "http.response.body",
+    ]
+    assert client.body == b"done"
+
+
+async def test_an_early_answer_begins_before_the_body_is_read() -> None:
+    client = Client(chunks=[CHUNK] * 3)
+    seen: list[tuple[str, int, bool]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        seen.append((message["type"], client.received, message.get("more_body", False)))
+        await client.send(message)
+
+    await Exchange(client.scope, client.receive, send).answer(Answer(413, b"no"))
+    assert seen[0] == ("http.response.start", 0, False)
+    assert seen[1][2] is True
+    assert seen[2] == ("http.response.body", 3 * len(CHUNK), False)
+    assert client.messages == []
+    assert client.body == b"no"
+
+
+async def test_what_is_read_on_is_bounded_in_bytes() -> None:
+    client = Client(chunks=[CHUNK] * 1000)
+    await exchange(client).answer(Answer(413))
+    assert client.finished
+    assert LINGER_BYTES <= client.received < 2 * LINGER_BYTES
+
+
+async def test_a_known_rest_is_read_to_its_end() -> None:
+    count = LINGER_KNOWN_BYTES // len(CHUNK)
+    length = {"Content-Length": str(count * len(CHUNK))}
+    client = Client(chunks=[CHUNK] * count, headers=length)
+    await exchange(client).answer(Answer(413))
+    assert client.messages == []
+
+
+async def test_a_rest_known_to_be_too_long_is_not() -> None:
+    client = Client(chunks=[CHUNK] * 1000, headers={"Content-Length": str(LINGER_KNOWN_BYTES + 1)})
+    await exchange(client).answer(Answer(413))
+    assert client.received < 2 * LINGER_BYTES
+
+
+@virtual_time
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [({}, LINGER_SECONDS), ({"Content-Length": "100"}, LINGER_KNOWN_SECONDS)],
+)
+async def test_a_silent_client_is_waited_for_within_bounds(
+    headers: dict[str, str], seconds: float
+) -> None:
+    client = Client(chunks=[b"abc"], headers=headers, ends="silent")
+    start = anyio.current_time()
+    await exchange(client).answer(Answer(400))
+    assert client.finished
+    assert anyio.current_time() - start == pytest.approx(seconds, abs=0.1)
+
+
+@virtual_time
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_service_that_stops_is_in_a_hurry(before: bool) -> None:
+    client = Client(headers={"Content-Length": "100"}, ends="silent")
+    request = exchange(client)
+    start = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        if before:
+            request.hurry()
+        tasks.start_soon(request.answer, Answer(503))
+        await anyio.wait_all_tasks_blocked()
+        if not before:
+            request.hurry()
+    assert client.finished
+    assert anyio.current_time() - start == pytest.approx(HURRIED_SECONDS, abs=0.1)
+
+
+async def test_a_server_that_waits_for_room_is_read_to_the_end_of_the_answer() -> None:
+    """hypercorn puts the disconnect into a queue that must not be full by then."""
+    taken = anyio.Event()
+
+    async def receive() -> dict[str, Any]:
+        if finishing:
+            taken.set()
+        await anyio.lowlevel.checkpoint()
+        return {"type": "http.request", "body": CHUNK, "more_body": True}
+
+    finishing = False
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal finishing
+        if message["type"] == "http.response.body" and not message["more_body"]:
+            finishing = True
+            with anyio.fail_after(10):
+                await taken.wait()
+
+    await Exchange(Client().scope, receive, send).answer(Answer(413))
+    assert finishing
+
+
+async def test_nothing_is_sent_to_who_is_gone() -> None:
+    client = Client(ends="gone")
+    request = exchange(client)
+    await request.receive()
+    assert request.gone
+    await request.answer(Answer(400))
+    assert client.sent == []
+
+
+async def test_who_goes_during_the_answer_is_no_error() -> None:
+    """ASGI: `send` may raise an OSError once the client is gone; `receive` is called no more."""
+    client = Client(ends="gone")
+
+    async def send(message: dict[str, Any]) -> None:
+        raise ConnectionResetError
+
+    await Exchange(client.scope, client.receive, send).answer(Answer(400))
+
+
+async def test_headers_of_an_answer() -> None:
+    start = Answer(200, b"abc", {"Content-Type": "text/plain"}).start()
+    assert start["headers"] == [
+        (b"content-type", b"text/plain"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-length", b"3"),
+    ]
