@@ -84,6 +84,8 @@ class Part(ByteReceiveStream):
     that is cut raises what is wrong with it, each time. It never looks empty or whole.
     """
 
+    _inside: tuple[MultipartReader, ...] = ()  # what `multipart` gave; most parts have none
+
     def __init__(
         self, info: PartInfo, body: Body | None, *, level: Level, data: bytes = b""
     ) -> None:
@@ -196,9 +198,11 @@ class Part(ByteReceiveStream):
         self.close()
 
     def close(self) -> None:
-        """The same as `aclose`, which has nothing to wait for."""
+        """The same as `aclose`, which has nothing to wait for. Closes the levels inside, too."""
         self._closed = True
         self._ahead, self._start = b"", 0
+        for reader in self._inside:
+            reader.close()
 
     async def drain(self) -> None:
         """Read what is left of the part and throw it away."""
@@ -432,7 +436,9 @@ class Part(ByteReceiveStream):
 
     def multipart(self) -> MultipartReader:
         """A reader of the multipart that the part holds, one level deeper, on the same limits."""
-        return self.level.nested(self)
+        reader = self.level.nested(self)
+        self._inside += (reader,)
+        return reader
 
     # -- in a flow ----------------------------------------------------------------------------
 

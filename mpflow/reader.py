@@ -59,10 +59,11 @@ class MultipartReader:
     (default `Limits()`, or those of the router that dispatches the reader). `strict` refuses
     every deviation, `tolerate` names ambiguities to accept.
 
-    Raises `NotMultipart` and `InvalidBoundary` when made; `TruncatedBody`, `MalformedBody` and
-    `LimitExceeded` while it reads. Iterating gives each `Part`; asking for the next one drains
-    the one before. As an async context manager it closes what it made when it is left, and times
-    all reads of the source by `Limits.idle_timeout`.
+    Raises `NotMultipart`, `InvalidBoundary`, and `MalformedBody` for a content type that is none,
+    when made; `TruncatedBody`, `MalformedBody` and `LimitExceeded` while it reads. Iterating gives
+    each `Part`; asking for the next one drains the one before. As an async context manager it
+    closes what it made when it is left, and times all reads of the source by
+    `Limits.idle_timeout`.
     """
 
     part_class: ClassVar[type[Part]] = Part
@@ -215,11 +216,15 @@ class MultipartReader:
 
     async def aclose(self) -> None:
         """Close the current part, and the iterator over the source that the reader made."""
+        self.close()
+        if self.holder is None:
+            await self._source.aclose()
+
+    def close(self) -> None:
+        """Close the current part and read no more; the source is left as it is."""
         self._closed = True
         if self._current is not None:
             self._current.close()
-        if self.holder is None:
-            await self._source.aclose()
 
     async def __aenter__(self) -> Self:
         if self.holder is None:
