@@ -170,6 +170,8 @@ class Part(ByteReceiveStream):
             self._refuse()
         if not self._ahead:
             self._ahead = await self._pull()
+        elif self._body is not None:
+            self.alive()  # a byte moves, though the flow does not see it
         data, start = self._ahead, self._start
         end = start + max_bytes
         if end < len(data):
@@ -278,6 +280,8 @@ class Part(ByteReceiveStream):
             while not end:
                 if not self._ahead:
                     self._ahead = await self._pull()
+                elif self._body is not None:
+                    self.alive()
                 data, start = self._ahead, self._start
                 end = data.find(b"\n", start) + 1
                 pieces.append(data[start : end or len(data)])

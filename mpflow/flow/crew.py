@@ -263,10 +263,8 @@ class Crew:
 
     def _begin(self, record: Record, scope: anyio.CancelScope) -> None:
         record.scope = scope
-        route_timeout = record.route.timeout
-        if self.handler_timeout is not None or route_timeout is not None:
-            record.called_at = self.watch.now()
-            self.watch.running[record] = self.handler_timeout
+        record.called_at = self.watch.now()
+        self.watch.running[record] = self.handler_timeout
         if self.watch.blocked:
             self.watch.move()
 

@@ -108,14 +108,23 @@ class Watch:
         due = max(since, self._moved_at) + self.stall_timeout
         if due > now:
             return due
+        text = "it neither reads its part nor answers, and the rest of the body waits for it"
+        holders = self._holders(record)
+        if holders:
+            if any(r.expired is None and r.deadline(limit) < math.inf for r, limit in holders):
+                return now + self.stall_timeout  # a handler with its whole body is no stall
+            text = f"it holds the slot that {record.route.name} waits for"
+            record = holders[0][0]
         self.blocked.clear()
-        text = (
-            f"expected the handler {record.route.name} to go on within {self.stall_timeout} s "
-            "(stall_timeout): it neither reads its part nor answers, and the rest of the body "
-            "waits for it"
-        )
-        self.on_stall(Stalled(text, part=record.info.ref))
+        expected = f"expected the handler {record.route.name} to go on within {self.stall_timeout} s"
+        self.on_stall(Stalled(f"{expected} (stall_timeout): {text}", part=record.info.ref))
         return math.inf
+
+    def _holders(self, record: Record) -> list[tuple[Record, float | None]]:
+        """Those for whose slots the record's handler waits; none if it was called."""
+        if record in self.running:
+            return []
+        return [(r, limit) for r, limit in self.running.items() if r.crew is record.crew]
 
     def _check_handlers(self, now: float) -> float:
         next_due = math.inf
