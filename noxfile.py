@@ -131,6 +131,7 @@ def package(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Real clients against the real service; one that is missing is a failure, not a skip."""
     install_for_tests(session)
+    session.install("requests>=2.32")
     session.run("pytest", "-m", "clients", "tests/clients", *session.posargs)
 
 
