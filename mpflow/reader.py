@@ -300,7 +300,8 @@ class MultipartReader:
         """For flows: let a part be larger than `max_part_bytes`; the flow bounds it."""
         limit = self._decoder.part_limit
         if limit is not None and most > limit:
-            self._decoder.part_limit = most
+            # Off, not `most`: the flow knows which limit it is that a part has passed.
+            self._decoder.part_limit = None
             self.part_bytes_allowed = True
 
     async def fill(self) -> None:

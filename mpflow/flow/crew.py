@@ -72,9 +72,16 @@ class Crew:
         """Have the record's handler called as soon as a slot is free."""
         self.unanswered += 1
         self._ready.append(record)
-        self._ready_bytes += record.held
+        record.counted = record.held
+        self._ready_bytes += record.counted
         if not self._coming:
             self._kick()
+
+    def whole(self, record: Record) -> None:
+        """A part that came piece by piece has come: if it waits for a slot, its bytes count."""
+        if record.scope is None and not record.holds_slot and not record.settled:
+            self._ready_bytes += record.size - record.counted
+            record.counted = record.size
 
     @property
     def full(self) -> bool:
@@ -121,7 +128,8 @@ class Crew:
         record.inner_flows += 1
         if record.inner_flows == 1:
             self._nested += 1
-            self._nested_bytes += record.held
+            record.counted = record.held
+            self._nested_bytes += record.counted
         self.release(record)
 
     def unnest(self, record: Record) -> None:
@@ -129,7 +137,7 @@ class Crew:
         record.inner_flows -= 1
         if record.inner_flows == 0:
             self._nested -= 1
-            self._nested_bytes -= record.held
+            self._nested_bytes -= record.counted
             if record.whole_at is not None:
                 record.whole_at = self.watch.now()  # its `handler_timeout` begins now
             self._make_room()
@@ -185,7 +193,7 @@ class Crew:
         """The next record that can have a slot."""
         while self._ready and self._running < self.slots:
             record = self._ready.popleft()
-            self._ready_bytes -= record.held
+            self._ready_bytes -= record.counted
             self._running += 1
             record.holds_slot = True
             self._make_room()

@@ -136,8 +136,7 @@ class Flow(Transaction):
                     await self._on_data(event.data)
                     self._on_end()
                 if crew.full:
-                    self._watch_time()
-                    await crew.room()
+                    await self._wait_for_room()
             elif type(event) is NeedData:
                 await self._fill()
             elif type(event) is PartData:
@@ -148,6 +147,12 @@ class Flow(Transaction):
                 return
             else:
                 self._on_end()
+                if crew.full:
+                    await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        self._watch_time()
+        await self._crew.room()
 
     async def _fill(self) -> None:
         """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
@@ -225,11 +230,16 @@ class Flow(Transaction):
         assert record.channel is not None
         record.whole_at = self._watch.now()
         record.channel.end()
+        self._crew.whole(record)
 
     def _admit(self, part: Part, channel: Channel | None) -> Record:
         """Find the route of a part and make its record, or refuse it."""
         info = part.info
-        route = self._table.match(info)
+        try:
+            route = self._table.match(info)
+        except MultipartError as error:
+            error.part = error.part or info.ref
+            raise
         if route is None:
             raise NoRoute(
                 f"expected a part that a route takes, got one of {info.content_type}",

@@ -78,6 +78,9 @@ class Record:
     outcome: BaseException | None = None
     """What went wrong from the answer of a two-phase handler on."""
 
+    counted: int = 0
+    """Bytes of it that count against what the flow may hold for handlers that wait."""
+
     @property
     def held(self) -> int:
         """Bytes of the body that the part itself holds: all of a part that came whole."""
