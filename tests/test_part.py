@@ -24,7 +24,7 @@ from mpflow import (
     TruncatedBody,
 )
 from mpflow.testing import Chunked, body, part
-from tests.support import TYPE, cancelled, part_of
+from tests.support import TYPE, Pieces, cancelled, part_of
 
 pytestmark = pytest.mark.anyio
 
@@ -333,6 +333,20 @@ async def test_the_part_before_raises_once_the_next_one_is_asked_for(
         with pytest.raises(anyio.ClosedResourceError):
             await method(first)
         assert await second.read() == b"2"
+
+
+@pytest.mark.parametrize("method", ["read", "readline", "peek", "drain"])
+async def test_a_part_that_is_closed_while_it_is_read_raises(method: str) -> None:
+    class Closing(Pieces):
+        async def receive(self) -> bytes:
+            piece = await super().receive()
+            it.close()
+            return piece
+
+    it = Part(PartInfo.of(), Closing([b"a", b"b"]), level=MultipartReader(b"", TYPE))
+    for _ in range(2):
+        with pytest.raises(anyio.ClosedResourceError):
+            await (it.peek(9) if method == "peek" else getattr(it, method)())
 
 
 async def test_a_reader_of_a_stale_part_raises() -> None:

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpflow import InvalidContent, LimitExceeded, Limits, MultipartReader, Part, UnsupportedCoding
+from mpflow import (
+    InvalidContent,
+    LimitExceeded,
+    Limits,
+    MultipartReader,
+    Part,
+    RouteError,
+    UnsupportedCoding,
+)
 from mpflow.part import text_codec
 from mpflow.testing import body, content_type_of, part
 from tests.support import TYPE, part_of
@@ -158,6 +166,14 @@ async def test_json_into_what_is_called() -> None:
     assert await part(b"[1, 2]").json(into=len) == 2
     with pytest.raises(InvalidContent, match="invalid literal"):
         await part(b'"x"').json(into=lambda value: int(value))
+
+
+async def test_json_passes_on_that_it_cannot_be_structured() -> None:
+    def into(value: object) -> object:
+        raise RouteError("msgspec is missing")
+
+    with pytest.raises(RouteError, match="msgspec is missing"):
+        await part(b"{}").json(into=into)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=9))

@@ -135,6 +135,17 @@ async def test_asking_for_the_next_part_drains_the_one_before(size: int) -> None
         pytest.fail("a part was lost")
 
 
+async def test_the_end_of_a_part_is_its_end_for_ever() -> None:
+    reader = MultipartReader(Chunked(BODY, 1), TYPE)
+    it = await anext(reader)
+    assert await it.read() == b"one"
+    for _ in range(3):
+        with pytest.raises(anyio.EndOfStream):
+            await it.receive()
+        assert await it.read() == b""
+    assert await parts_rest(reader) == [b"two"]
+
+
 async def test_drain_reads_all_that_is_left() -> None:
     source = Chunked(BODY, 1)
     reader = MultipartReader(source, TYPE)
@@ -492,6 +503,12 @@ async def test_a_reader_that_a_flow_claimed() -> None:
     assert isinstance(event, WholePart)
     assert event.data == b"two"
     assert isinstance(await reader.next_event(), BodyEnd)
+
+
+async def test_a_reader_that_is_claimed_before_its_first_part() -> None:
+    reader = MultipartReader(BODY, TYPE)
+    await reader.claim()
+    assert isinstance(await reader.next_event(), WholePart)
 
 
 async def test_two_at_once_are_refused_and_lose_nothing() -> None:
