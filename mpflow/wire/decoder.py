@@ -36,6 +36,7 @@ from mpflow.wire.events import (
 )
 from mpflow.wire.headers import Deviation, Head, Policy, parse_head
 from mpflow.wire.limits import Budget, Limits
+from mpflow.wire.refusals import empty, no_delimiter, truncated
 from mpflow.wire.scanner import CLOSE, Scanner, Token
 
 __all__ = ["Decoder"]
@@ -370,36 +371,20 @@ class Decoder:
 
     def _cut_off(self) -> MultipartError:
         """What is wrong when no more data comes, or no more is allowed."""
+        delimiter, part = self._scanner.delimiter, None
+        if self._state != _PREAMBLE:
+            part = self._ref()
         if self._overflow:
-            part = None if self._state == _PREAMBLE else self._ref()
             return LimitExceeded("max_total_bytes", self._total, part=part, offset=self._total)
         if not self._received:
-            return EmptyBody(
-                f"expected a multipart body with the delimiter {self._dashes()}, "
-                "and the body is empty"
-            )
+            return empty(delimiter)
         if self._state == _PREAMBLE:
             return TruncatedBody(self._no_delimiter(None), offset=self._received)
-        where = "the headers of a part"
-        if self._state == _BODY:
-            where = f"the body of a part, of which {self._size} bytes came"
-        return TruncatedBody(
-            f"expected the close delimiter {self._dashes(b'--')}, "
-            f"and the body ended after {self._received} bytes, in {where}",
-            part=self._ref(),
-            offset=self._received,
-        )
+        size = self._size if self._state == _BODY else None
+        return truncated(delimiter, self._received, size=size, part=part)
 
     def _no_delimiter(self, limit: int | None) -> str:
-        within = "before the body ended" if limit is None else f"within {limit} bytes"
-        begins = self._begins[2:]
-        text = f"expected the delimiter {self._dashes()} {within}, and it did not come"
-        if b"\n--" + self._boundary + b"\n" in self._begins:
-            return text + ": its lines end with a bare LF, where RFC 2046 asks for CRLF"
-        return text + f"; the body begins with {excerpt(begins)}" if begins else text
-
-    def _dashes(self, end: bytes = b"") -> str:
-        return excerpt(self._scanner.delimiter[2:] + end, limit=80)
+        return no_delimiter(self._scanner.delimiter, self._boundary, self._begins[2:], limit)
 
     def _tokens_dashed(self) -> Generator[Token | None, None, None]:
         """The tokens of a body whose delimiters may lack the two dashes of their own."""
