@@ -116,7 +116,9 @@ class Watch:
             text = f"it holds the slot that {record.route.name} waits for"
             record = holders[0][0]
         self.blocked.clear()
-        expected = f"expected the handler {record.route.name} to go on within {self.stall_timeout} s"
+        expected = (
+            f"expected the handler {record.route.name} to go on within {self.stall_timeout} s"
+        )
         self.on_stall(Stalled(f"{expected} (stall_timeout): {text}", part=record.info.ref))
         return math.inf
 

@@ -156,8 +156,7 @@ async def test_large_chunks_are_cut(size: int) -> None:
 
     @router.route()
     async def handle(part: Part) -> None:
-        async for chunk in part:
-            sizes.append(len(chunk))
+        sizes.extend([len(chunk) async for chunk in part])
 
     await router.dispatch(reader(Chunks(endless(size, size * 2))))
     assert max(sizes) == 64 * KIB
@@ -229,6 +228,36 @@ async def test_64_mebibytes_through_a_slow_handler_cost_nothing_more() -> None:
         tracemalloc.stop()
     assert results["big"] == 64 * MIB
     assert peak < MIB
+
+
+async def test_a_part_has_one_receiver() -> None:
+    """Two tasks that receive at once would each get some of it."""
+    busy: list[BaseException] = []
+    router = Router()
+
+    @router.route()
+    async def handle(part: Part) -> bytes:
+        async def second() -> None:
+            with pytest.raises(anyio.BusyResourceError) as info:
+                await part.receive()
+            busy.append(info.value)
+            waiting.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second)
+            return await part.receive()
+
+    waiting = anyio.Event()
+    source = Chunks([head(Field("a")), b"1", b"\r\n" + tail()])
+
+    async def before() -> None:
+        if source.given:
+            await waiting.wait()
+
+    source.before = before
+    results = await router.dispatch(reader(source))
+    assert results["a"] == b"1"
+    assert len(busy) == 1
 
 
 async def test_tiny_messages_are_coalesced() -> None:

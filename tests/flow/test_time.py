@@ -6,7 +6,7 @@ Knows: virtual time. Must not know: how the clocks are kept.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -430,14 +430,12 @@ async def test_no_clock_runs_in_the_block_or_the_second_phase() -> None:
         diary = Diary(step)
         router = Router(limits=limits)
         router.add(diary)
-        try:
+        with suppress(KeyError):
             async with router.flow(reader(BODY)):
                 await anyio.sleep(1000)
                 if error is not None:
                     raise error
-        except KeyError as caught:
-            assert caught is error
-        assert sorted(diary.committed + diary.rolled_back) == ["a", "b", "c"]
+        assert (diary.committed or diary.rolled_back[::-1]) == ["a", "b", "c"]
 
 
 class TestSources:
