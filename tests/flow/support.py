@@ -7,13 +7,14 @@ Must not know: how a flow runs.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import anyio
 import attrs
 from anyio.lowlevel import checkpoint
 
-from mpflow import Limits, MultipartReader, Part
+from mpflow import Handled, Limits, MultipartReader, Part, Results, Router
 from mpflow.wire.headers import format_disposition
 
 BOUNDARY = "b0undary"
@@ -85,6 +86,16 @@ class Chunks:
         raise StopAsyncIteration
 
 
+def paced(body: bytes, *pauses: float, size: int = 40) -> Chunks:
+    """A source that waits before each chunk, in seconds; the last pause is repeated."""
+    left = list(pauses)
+
+    async def before() -> None:
+        await anyio.sleep(left.pop(0) if len(left) > 1 else left[0])
+
+    return Chunks(cut(body, size), before)
+
+
 def reader(
     source: Any, *, size: int | None = None, limits: Limits | None = None
 ) -> MultipartReader:
@@ -154,3 +165,26 @@ def notes(error: BaseException) -> str:
     """The notes of an exception, in one string."""
     found: Sequence[str] = getattr(error, "__notes__", [])
     return "\n".join(found)
+
+
+def routed(diary: Diary) -> Router:
+    """A router that sends everything to a diary."""
+    router = Router()
+    router.add(diary)
+    return router
+
+
+def names(handled: Iterable[Handled]) -> list[str | None]:
+    """The names of parts, as the client gave them."""
+    return [item.part.name for item in handled]
+
+
+def inner_flow(router: Router) -> Callable[[Part], AbstractAsyncContextManager[Results]]:
+    """A handler that routes the multipart inside its part, in two phases."""
+
+    @asynccontextmanager
+    async def inner(part: Part) -> AsyncGenerator[Results, None]:
+        async with router.flow(part.multipart()) as flow:
+            yield flow.results
+
+    return inner

@@ -179,7 +179,7 @@ class TestRefusals:
             yield
 
         router = Router()
-        router.add(two if two_phase else one, name="a")  # type: ignore[arg-type]
+        router.add(two if two_phase else one, name="a")
         router.add(read)
         source = Chunks(cut(form(("a", b""), ("b", b"x" * 1_000_000)), 1000))
         with pytest.raises(Rejected) as info:

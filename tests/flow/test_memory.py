@@ -245,7 +245,8 @@ async def test_a_part_has_one_receiver() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(second)
-            return await part.receive()
+            data = await part.receive()
+        return data
 
     waiting = anyio.Event()
     source = Chunks([head(Field("a")), b"1", b"\r\n" + tail()])

@@ -13,8 +13,8 @@ import attrs
 import pytest
 from anyio.lowlevel import checkpoint
 
-from mpflow import Flow, Part, Results, Router
-from tests.flow.support import Chunks, Diary, Field, cut, form, nested, read, reader
+from mpflow import Flow, Part, Router
+from tests.flow.support import Chunks, Diary, Field, cut, form, inner_flow, nested, read, reader
 
 pytestmark = pytest.mark.anyio
 
@@ -32,17 +32,6 @@ class Gauge:
         for _ in range(passes):
             await checkpoint()
         self.now -= 1
-
-
-def inner_flow(router: Router) -> object:
-    """A handler that routes the multipart inside its part, in two phases."""
-
-    @asynccontextmanager
-    async def inner(part: Part) -> AsyncIterator[Results]:
-        async with router.flow(part.multipart()) as flow:
-            yield flow.results
-
-    return inner
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 16])
@@ -141,7 +130,7 @@ async def test_inner_flows_have_slots_of_their_own(size: int | None) -> None:
     inner = Router(max_handlers=1)
     inner.add(diary)
     outer = Router(max_handlers=1)
-    outer.add(inner_flow(inner), content_type="multipart/*")  # type: ignore[arg-type]
+    outer.add(inner_flow(inner), content_type="multipart/*")
     outer.add(diary)
     body = form(
         nested("x", ("a", b"1"), ("b", b"2")),
@@ -166,7 +155,7 @@ async def test_inner_parts_run_while_the_outer_slot_would_be_taken(size: int | N
         return "answered"
 
     outer = Router(max_handlers=1)
-    outer.add(inner_flow(inner), content_type="multipart/*")  # type: ignore[arg-type]
+    outer.add(inner_flow(inner), content_type="multipart/*")
 
     @outer.route(name="after")
     async def after(part: Part) -> None:
@@ -184,7 +173,7 @@ async def test_four_levels_with_one_slot_each() -> None:
     field: Field | tuple[str, bytes] = ("leaf", b"deep")
     for depth in range(3):
         above = Router(max_handlers=1)
-        above.add(inner_flow(router), content_type="multipart/*")  # type: ignore[arg-type]
+        above.add(inner_flow(router), content_type="multipart/*")
         above.add(diary)
         field = nested(f"m{depth}", field, (f"beside{depth}", b"x"), boundary=f"level{depth}")
         router = above
@@ -208,7 +197,7 @@ async def test_a_failure_deep_down_rolls_everything_back_and_comes_out_bare() ->
         raise error
 
     outer = Router(max_handlers=1)
-    outer.add(inner_flow(inner), content_type="multipart/*")  # type: ignore[arg-type]
+    outer.add(inner_flow(inner), content_type="multipart/*")
     outer.add(diary)
     body = form(("first", b""), nested("x", ("a", b"1"), ("b", b"2")), ("c", b"3"))
     for size in (None, 5):
@@ -245,7 +234,7 @@ async def test_many_nested_parts_are_bounded() -> None:
         await release.wait()
 
     outer = Router(max_handlers=1)
-    outer.add(inner_flow(inner))  # type: ignore[arg-type]
+    outer.add(inner_flow(inner))
     body = form(*[nested(f"n{i}", ("a", b"x" * 1000)) for i in range(400)])
     source = Chunks(cut(body, 4096))
     async with anyio.create_task_group() as tasks:

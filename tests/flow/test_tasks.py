@@ -1,4 +1,4 @@
-"""Rules 1 to 7 of a flow: its tasks, its scopes, and what leaves them.
+"""Rules 1 to 6 of a flow: its tasks, its scopes, and their context variables.
 
 Knows: both backends and their ways to cancel. Must not know: how the flow is built.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
@@ -16,7 +15,7 @@ import pytest
 import trio
 from anyio.lowlevel import checkpoint
 
-from mpflow import HandlerCancelled, HandlerTimeout, Part, RouteError, Router
+from mpflow import HandlerTimeout, Part, Router
 from tests.flow.support import Chunks, Diary, cut, form, notes, read, reader
 
 pytestmark = pytest.mark.anyio
@@ -267,151 +266,6 @@ class TestContext:
         assert seen == ["none"] * 20
 
 
-class TestForeignCancellation:
-    """Rule 7: a cancellation that nobody asked for is that part's failure."""
-
-    @pytest.fixture(params=["asyncio", "uvloop"])
-    def anyio_backend(self, request: pytest.FixtureRequest) -> object:
-        return "asyncio", {"use_uvloop": request.param == "uvloop"}
-
-    async def test_a_cancelled_future_fails_its_part(self) -> None:
-        router = Router()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        future.cancel()
-
-        @router.route(name="b")
-        async def handle(part: Part) -> None:
-            await future
-
-        router.add(read)
-        with pytest.raises(HandlerCancelled) as info:
-            await router.dispatch(reader(BODY))
-        assert isinstance(info.value.__cause__, asyncio.CancelledError)
-        assert info.value.part is not None
-        assert info.value.part.name == "b"
-
-    async def test_it_can_be_collected_and_the_worker_goes_on(self) -> None:
-        router = Router(max_handlers=1)
-
-        @router.route(name="b", on_error="collect")
-        async def handle(part: Part) -> None:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(future.cancel)
-            await future
-
-        router.add(read)
-        results = await router.dispatch(reader(BODY))
-        assert [type(h.error) for h in results] == [type(None), HandlerCancelled, type(None)]
-        assert results["c"] == b"333"
-
-    async def test_in_a_two_phase_handler(self) -> None:
-        diary = Diary()
-        router = Router()
-        router.add(diary, name="a")
-
-        @router.route()
-        @asynccontextmanager
-        async def handle(part: Part) -> AsyncIterator[None]:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            future.cancel()
-            await future
-            yield
-
-        with pytest.raises(HandlerCancelled):
-            await router.dispatch(reader(BODY))
-        assert diary.rolled_back == ["a"]
-
-    async def test_a_parked_handler(self) -> None:
-        """What cancels a handler from within while it waits shows at the end of the block."""
-        router = Router()
-        diary = Diary()
-        tasks: list[asyncio.Task[object] | None] = []
-
-        @router.route(name="a")
-        @asynccontextmanager
-        async def handle(part: Part) -> AsyncIterator[None]:
-            tasks.append(asyncio.current_task())
-            yield
-
-        router.add(diary)
-        with pytest.raises(HandlerCancelled):  # noqa: PT012 - what leaves the block is tested
-            async with router.flow(reader(BODY)):
-                assert tasks[0] is not None
-                tasks[0].cancel()
-                await checkpoint()
-        assert diary.committed == []
-        assert sorted(diary.rolled_back) == ["b", "c"]
-
-    async def test_a_cancellation_of_the_caller_passes(self) -> None:
-        diary = Diary()
-        router = Router()
-        started = asyncio.Event()
-        router.add(diary, name="a")
-
-        @router.route()
-        async def handle(part: Part) -> None:
-            started.set()
-            await anyio.sleep_forever()
-
-        task = asyncio.create_task(router.dispatch(reader(BODY)))
-        await started.wait()
-        await checkpoint()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert task.cancelled()
-        assert diary.rolled_back == ["a"]
-
-
-@pytest.mark.parametrize("fatal", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("where", ["one phase", "two phases", "task group", "commit", "source"])
-def test_fatal_exceptions_pass_unwrapped(
-    where: str, fatal: type[BaseException], anyio_backend: tuple[str, dict[str, object]]
-) -> None:
-    """Rule 7: they end the flow, roll back what waits, and reach the caller as they are."""
-    diary = Diary()
-    error = fatal()
-
-    async def dispatch() -> None:
-        async def fail() -> None:
-            await checkpoint()
-            raise error
-
-        async def handle(part: Part) -> None:
-            if where == "one phase":
-                await fail()
-            elif where == "task group":
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(fail)
-
-        @asynccontextmanager
-        async def hold(part: Part) -> AsyncIterator[None]:
-            if where == "two phases":
-                await fail()
-            yield
-            if where == "commit":
-                await fail()
-
-        async def before() -> None:
-            if where == "source" and source.given > 100:
-                await fail()
-
-        source = Chunks(cut(BODY, 50), before)
-        router = Router()
-        router.add(hold if where in ("two phases", "commit") else handle, name="b")
-        router.add(diary)
-        with pytest.raises(fatal) as info:
-            await router.dispatch(reader(source))
-        assert info.value is error
-
-    name, options = anyio_backend
-    if name == "asyncio" and where == "task group":
-        pytest.skip("asyncio itself raises it out of the loop, past every task")
-    anyio.run(dispatch, backend=name, backend_options=options)
-    diary.check()
-    assert diary.committed == (["a"] if where == "commit" else [])
-
-
 def test_a_native_task_group_on_trio() -> None:
     """Rule 2, with trio's own nursery and asyncio's own task group held over the yield."""
     log: list[str] = []
@@ -451,60 +305,6 @@ def test_a_native_task_group_on_asyncio() -> None:
 
     asyncio.run(dispatch())
     assert log == ["left"] * 3
-
-
-class TestCallables:
-    """Handlers of all shapes: what is called, and what it gives."""
-
-    async def test_lambdas_partials_and_methods(self) -> None:
-        class Keep:
-            async def method(self, part: Part) -> bytes:
-                return await part.read()
-
-            async def __call__(self, part: Part, suffix: bytes = b"!") -> bytes:
-                return await part.read() + suffix
-
-        def sync(part: Part) -> Awaitable[bytes]:
-            return part.read()
-
-        router = Router()
-        router.add(lambda part: part.read(), name="a")
-        router.add(functools.partial(Keep(), suffix=b"?"), name="b")
-        router.add(Keep().method, name="c")
-        router.add(sync, name="d")
-        router.add(Keep(), name="e")
-        results = await router.dispatch(reader(form(*[(n, b"x") for n in "abcde"])))
-        assert [h.value for h in results] == [b"x", b"x?", b"x", b"x", b"x!"]
-
-    async def test_a_context_manager_that_only_the_call_shows(self) -> None:
-        diary = Diary()
-        router = Router()
-        router.add(lambda part: diary(part))
-        async with router.flow(reader(BODY)) as flow:
-            assert [h.value for h in flow.results] == [b"1", b"22", b"333"]
-            assert diary.committed == []
-        assert diary.committed == ["a", "b", "c"]
-
-    async def test_a_handler_that_gives_no_awaitable(self) -> None:
-        router = Router()
-        router.add(lambda part: 42)  # type: ignore[arg-type, return-value]
-        with pytest.raises(TypeError, match="int"):
-            await router.dispatch(reader(BODY))
-
-    async def test_a_context_manager_that_only_its_type_promised(self) -> None:
-        def broken(part: Part) -> AbstractAsyncContextManager[None]:
-            return 42  # type: ignore[return-value]
-
-        router = Router()
-        router.add(broken)
-        with pytest.raises(RouteError, match=r"broken to give an async context manager, got int"):
-            await router.dispatch(reader(BODY))
-
-    async def test_a_sync_callable_that_raises(self) -> None:
-        router = Router()
-        router.add(lambda part: part.nothing())  # type: ignore[attr-defined]
-        with pytest.raises(AttributeError, match="nothing"):
-            await router.dispatch(reader(BODY))
 
 
 async def test_a_timeout_in_a_reused_task_never_outlives_its_part() -> None:
