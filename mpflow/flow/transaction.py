@@ -102,7 +102,11 @@ class Transaction(ABC):
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._crew = Crew(
-            self._tasks, self._slots, limits.handler_timeout, self._watch, self._on_failure
+            self._tasks,
+            self._slots,
+            self._watch,
+            handler_timeout=limits.handler_timeout,
+            on_failure=self._on_failure,
         )
         self._watch.at_most(limits.handler_timeout)
         error = await self._run()

@@ -1,0 +1,242 @@
+"""`Pool`: the tasks of one flow, and who may have one.
+
+Knows: workers, slots, what is ready and what of it may wait.
+Must not know: how a handler is called, or what its answer means.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+from anyio.lowlevel import cancel_shielded_checkpoint
+
+from mpflow.flow.record import Record
+from mpflow.flow.watch import Watch
+
+__all__ = ["Pool"]
+
+MAX_READY: Final = 64
+"""Parts that may wait for a handler, whole in hand."""
+MAX_READY_BYTES: Final = 256 * 1024
+"""Bytes of the parts that wait, beside one more part."""
+
+
+@attrs.define(eq=False)
+class Pool(ABC):
+    """Has the handlers of a flow's records called, at most `slots` at once.
+
+    One-phase handlers run in workers that are reused; a two-phase handler has a task of its own.
+    """
+
+    tasks: TaskGroup
+    slots: int
+    watch: Watch
+    unanswered: int = attrs.field(default=0, init=False)
+    closing: bool = attrs.field(default=False, init=False)
+    _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
+    _ready: deque[Record] = attrs.field(factory=deque[Record], init=False)
+    _ready_bytes: int = attrs.field(default=0, init=False)
+    _running: int = attrs.field(default=0, init=False)
+    # Records whose handlers wait for flows of their own.
+    _nested: int = attrs.field(default=0, init=False)
+    _nested_bytes: int = attrs.field(default=0, init=False)
+    _alive: int = attrs.field(default=0, init=False)  # tasks that have not ended
+    # Whether a worker was woken or started, and has not looked yet.
+    _coming: bool = attrs.field(default=False, init=False)
+    _idle: list[anyio.Event] = attrs.field(factory=list[anyio.Event], init=False)
+    _room: anyio.Event | None = attrs.field(default=None, init=False)
+    _changed: anyio.Event | None = attrs.field(default=None, init=False)
+
+    # -- for those who know handlers ----------------------------------------------------------
+
+    @abstractmethod
+    async def _call(self, record: Record, scope: anyio.CancelScope) -> None:
+        """Call a handler of one phase in a worker whose scope this is."""
+
+    @abstractmethod
+    async def _hold(self, record: Record) -> None:
+        """The task of a handler of two phases; `_ended` is its last call."""
+
+    # -- for the pump -------------------------------------------------------------------------
+
+    def submit(self, record: Record) -> None:
+        """Have the record's handler called as soon as a slot is free."""
+        self.unanswered += 1
+        self._ready.append(record)
+        record.counted = record.held
+        self._ready_bytes += record.counted
+        if not self._coming:
+            self._kick()
+
+    def whole(self, record: Record) -> None:
+        """A part that came piece by piece has come: if it waits for a slot, its bytes count."""
+        if record.scope is None and not record.holds_slot and not record.settled:
+            self._ready_bytes += record.size - record.counted
+            record.counted = record.size
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for a slot that the pump should wait as well."""
+        return (
+            len(self._ready) + self._nested >= MAX_READY
+            or self._ready_bytes + self._nested_bytes >= MAX_READY_BYTES
+        )
+
+    async def room(self) -> None:
+        """Wait until it is no longer full."""
+        while self.full:
+            self._room = anyio.Event()
+            await self._room.wait()
+
+    async def all_answered(self) -> None:
+        """Wait until every record has its answer."""
+        while self.unanswered:
+            self._changed = anyio.Event()
+            await self._changed.wait()
+
+    async def join(self) -> None:
+        """Let all tasks end, and wait for them. Handlers that wait must have been decided."""
+        self.closing = True
+        while self._alive:
+            for event in self._idle:
+                event.set()
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        # On asyncio a task is gone one step after its last line.
+        await cancel_shielded_checkpoint()
+
+    def drop_ready(self) -> None:
+        """Forget what was not begun."""
+        for record in self._ready:
+            record.let_go()
+        self._ready.clear()
+
+    def nest(self, record: Record) -> None:
+        """The record's handler waits for a flow of its own, which holds no slot of this one.
+
+        What it holds of its part counts with what is ready: it, too, is bounded.
+        """
+        record.inner_flows += 1
+        if record.inner_flows == 1:
+            self._nested += 1
+            record.counted = record.held
+            self._nested_bytes += record.counted
+        self.release(record)
+
+    def unnest(self, record: Record) -> None:
+        """A flow inside the record's part has ended, or has only to be decided."""
+        record.inner_flows -= 1
+        if record.inner_flows == 0:
+            self._nested -= 1
+            self._nested_bytes -= record.counted
+            if record.whole_at is not None:
+                record.whole_at = self.watch.now()  # its `handler_timeout` begins now
+            self._make_room()
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self.full:
+            self._room.set()
+            self._room = None
+
+    def release(self, record: Record) -> None:
+        """The record no longer needs its slot."""
+        if record.holds_slot:
+            record.holds_slot = False
+            self._running -= 1
+            if self._ready and not self._coming:
+                self._kick()
+
+    # -- tasks --------------------------------------------------------------------------------
+
+    def _kick(self) -> None:
+        """Have a worker look at what is ready, if a slot is free."""
+        if not self._ready or self._running >= self.slots or self.closing:
+            return
+        self._coming = True
+        if self._idle:
+            self._idle.pop().set()
+        else:
+            self._start(self._work())
+
+    def _start(self, coroutine: Any) -> None:
+        # Not in the context of the handler that happens to be running: no handler sees another's.
+        self._alive += 1
+        self._context.copy().run(self.tasks.create_task, coroutine)
+
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run something of the flow's own beside the handlers; it must end by itself."""
+        self._start(self._beside(work))
+
+    async def _beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await work()
+        except anyio.get_cancelled_exc_class():
+            pass  # as in `_work`
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        self._alive -= 1
+        if self._changed is not None:
+            self._changed.set()
+
+    def _take(self) -> Record | None:
+        """The next record that can have a slot."""
+        while self._ready and self._running < self.slots:
+            record = self._ready.popleft()
+            self._ready_bytes -= record.counted
+            self._running += 1
+            record.holds_slot = True
+            self._make_room()
+            if record.two_phase is not True:
+                return record
+            self._start(self._hold(record))
+        return None
+
+    async def _work(self) -> None:
+        """A worker: calls one-phase handlers, one after the other.
+
+        It ends when it is cancelled for a part that has run out of time, and when a handler left
+        other context variables behind.
+        """
+        try:
+            with anyio.CancelScope() as scope:
+                self._coming = False
+                while not self.closing:
+                    record = self._take()
+                    if record is None:
+                        await self._wait()
+                        self._coming = False
+                        continue
+                    if self._ready and not self._coming:
+                        # If this handler waits for something, another worker goes on.
+                        self._kick()
+                    await self._call(record, scope)
+                    if scope.cancel_called:
+                        break
+                    if contextvars.copy_context() != self._context:
+                        break
+            if not self._coming:
+                self._kick()
+        except anyio.get_cancelled_exc_class():
+            # The caller's own task is told as well. A group that raised it on trio would hide
+            # what was committed meanwhile.
+            pass
+        finally:
+            self._ended()
+
+    async def _wait(self) -> None:
+        event = anyio.Event()
+        self._idle.append(event)
+        try:
+            await event.wait()
+        finally:
+            if event in self._idle:
+                self._idle.remove(event)
