@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,3 +44,9 @@ def anyio_backend(
         yield request.param.start(monkeypatch)
     else:
         yield request.param
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, unless asked for, the tests whose very imports need what only they install."""
+    wants_clients = "not clients" not in config.option.markexpr
+    return None if wants_clients or collection_path.name not in ("clients", "peers") else True
