@@ -37,6 +37,7 @@ from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.plugins import handler_names, load_handler
 from mpflow.reader import MultipartReader
+from mpflow.related import Related
 from mpflow.results import Handled, Results
 from mpflow.routes import Handler, OnError, Route
 from mpflow.wire import Deviation, Limits
@@ -70,6 +71,7 @@ __all__ = [
     "PartInfo",
     "PartRef",
     "Rejected",
+    "Related",
     "Results",
     "RolledBack",
     "Route",

@@ -66,6 +66,8 @@ TOLERANCES: Final[Mapping[str, str]] = MappingProxyType(
         "misplaced-quote": "A quote stands outside of a quoted value. "
         "Tolerated: it is an ordinary character.",
         "nul": "A NUL stands in a header. Tolerated: it is kept.",
+        "related-type": "The root of a multipart/related has another content type than its `type` "
+        "parameter says (RFC 2387, 3.1). Tolerated: that of the root counts.",
         "space-before-colon": "White space stands between a header's name and the colon. "
         "Tolerated: it is left out.",
         "unclosed-quote": "A quoted value does not end. Tolerated: it ends with the header.",

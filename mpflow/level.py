@@ -1,0 +1,252 @@
+"""`EventReader`: one level of a message as events, from a source.
+
+Knows: the source, the decoder of the level, the limits that bound both, and the default charset.
+Must not know: parts as streams, which part is current, levels inside this one, flows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import anyio
+import attrs
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from mpflow.errors import (
+    EmptyBody,
+    InvalidBoundary,
+    InvalidContent,
+    LimitExceeded,
+    MalformedBody,
+    NotMultipart,
+    PartRef,
+    excerpt,
+)
+from mpflow.info import PartInfo
+from mpflow.part import Part, text_codec
+from mpflow.sources import ByteSource, Source, open_source
+from mpflow.wire import (
+    NEED_DATA,
+    Budget,
+    Decoder,
+    Deviation,
+    Event,
+    Limits,
+    NeedData,
+    parse_content_type,
+)
+from mpflow.wire.decoder import MAX_DEVIATIONS
+from mpflow.wire.headers import Policy
+
+__all__ = ["MAX_CHARSET", "EventReader"]
+
+MAX_CHARSET = 64
+"""Bytes that the value of a `_charset_` field may have."""
+
+
+class EventReader:
+    """What `MultipartReader` is made on, and what flows use of it."""
+
+    def __init__(
+        self,
+        source: ByteSource | Source,
+        content_type: str | None,
+        *,
+        limits: Limits | None = None,
+        strict: bool = False,
+        tolerate: Iterable[str] = frozenset(),
+    ) -> None:
+        policy = Policy(strict=strict, tolerate=frozenset(tolerate))
+        if content_type is None:
+            raise NotMultipart("expected a content type of multipart/*, and there is none")
+        parsed = parse_content_type(content_type, policy=policy)
+        if not parsed.is_multipart:
+            came = excerpt(parsed.essence)
+            raise NotMultipart(f"expected a content type of multipart/*, got {came}")
+        if parsed.boundary is None:
+            came = excerpt(content_type, limit=80)
+            raise InvalidBoundary(f"expected a boundary in the content type, got {came}")
+        self.content_type = parsed.essence
+        """Type and subtype in lower case."""
+        self.content_type_params: Mapping[str, str] = parsed.params
+        """The parameters of the content type, with names in lower case."""
+        self.headers: Mapping[str, str] = CIMultiDictProxy(
+            CIMultiDict({"Content-Type": content_type})
+        )
+        """The headers of the message, or of the part that holds this level."""
+        self.deviations: list[Deviation] = list(parsed.deviations)
+        """What was accepted though malformed, in order, of this level and those inside it."""
+        self.budget = Budget(limits or Limits())
+        self.charset: str | None = None
+        """The default charset, once a `_charset_` field has named one."""
+        self._limits_given = limits
+        self._policy = policy
+        self._boundary = parsed.boundary
+        self._source = open_source(source)
+        self.holder: Part | None = source if isinstance(source, Part) else None
+        """The part that holds this level, None for the outermost."""
+        self._expected: int | None = None  # what Content-Length says
+        self._busy = self._started = self._at_eof = self._timed_by_flow = False
+        self.part_bytes_allowed = False
+        """Whether a flow bounds the parts in place of `max_part_bytes`."""
+        self._scope: anyio.CancelScope | None = None
+        # A wrong boundary is refused now, not at the first part.
+        self._decoder = self._make_decoder()
+
+    async def next_event(self) -> Event:
+        """The next event of this level; reads the source where none is in hand.
+
+        For those who drive the reader at the level of events; it does not mix with parts.
+        """
+        while True:
+            event = self.poll()
+            if event is not NEED_DATA:
+                return event
+            await self.fill()
+
+    def poll(self) -> Event | NeedData:
+        """The next event of this level that is in hand, or `NEED_DATA`: then call `fill`."""
+        try:
+            return self._decoder.next_event()
+        except EmptyBody as error:
+            raise self._explain_empty(error) from None
+
+    @property
+    def at_eof(self) -> bool:
+        """Whether the source has ended."""
+        return self._at_eof
+
+    def limit(self, limits: Limits | None) -> None:
+        """For flows: take a router's limits; the tighter of each field where both have some."""
+        if limits is not None and not self._started:
+            given = self._limits_given is not None or self.budget.path
+            self._set_budget(
+                attrs.evolve(
+                    self.budget, limits=self.budget.limits.tighten(limits) if given else limits
+                )
+            )
+        self._check_expected()
+
+    def allow_part_bytes(self, most: int) -> None:
+        """For flows: let a part be larger than `max_part_bytes`; the flow bounds it."""
+        limit = self._decoder.part_limit
+        if limit is not None and most > limit:
+            # Off, not `most`: the flow knows which limit it is that a part has passed.
+            self._decoder.part_limit = None
+            self.part_bytes_allowed = True
+
+    async def fill(self) -> None:
+        """Read the source once, and hand what came to the decoder."""
+        decoder = self._decoder
+        if self._busy:
+            raise anyio.BusyResourceError("reading from")
+        if not self._started:
+            self._check_expected()
+        self._busy = self._started = True
+        try:
+            chunk = await self._receive()
+        except StopAsyncIteration:
+            self._at_eof = True
+            decoder.receive_eof()
+        else:
+            decoder.receive_data(chunk)
+        finally:
+            self._busy = False
+
+    async def _receive(self) -> bytes | bytearray | memoryview:
+        limit = self.budget.limits.idle_timeout
+        source = self._source
+        if self.holder is not None or self._timed_by_flow or limit is None:
+            return await source.__anext__()
+        if self._scope is not None:
+            # One scope whose deadline moves: a source may hold a scope of its own over its yield.
+            self._scope.deadline = anyio.current_time() + limit
+            try:
+                return await source.__anext__()
+            finally:
+                self._scope.deadline = math.inf
+        if not source.timed:
+            return await source.__anext__()
+        with anyio.move_on_after(limit) as scope:
+            return await source.__anext__()
+        assert scope.cancelled_caught
+        raise self.idle_error()
+
+    def idle_error(self) -> LimitExceeded:
+        """The refusal of a source that gave nothing for `idle_timeout`."""
+        limit = self.budget.limits.idle_timeout
+        text = f"expected more of the body within {limit} s (idle_timeout), and nothing came"
+        return LimitExceeded("idle_timeout", limit, message=text, part=self._open_ref(), status=408)
+
+    def _open_ref(self) -> PartRef | None:
+        """How errors name the part that is open, if one is."""
+        return None
+
+    def _make_decoder(self) -> Decoder:
+        decoder = Decoder(
+            self._boundary,
+            strict=self._policy.strict,
+            tolerate=self._policy.tolerate,
+            subtype=self.content_type.partition("/")[2],
+            budget=self.budget,
+        )
+        for found in decoder.deviations:
+            # Those of the boundary; again when a level's limits are replaced.
+            placed = attrs.evolve(found, part=self.budget.path or None)
+            if placed not in self.deviations and len(self.deviations) < MAX_DEVIATIONS:
+                self.deviations.append(placed)
+        decoder.deviations = self.deviations
+        return decoder
+
+    def _set_budget(self, budget: Budget) -> None:
+        """Take other limits, before anything was read."""
+        self.budget = budget
+        self._decoder = self._make_decoder()
+
+    def _explain_empty(self, error: EmptyBody) -> EmptyBody:
+        if not self._expected:
+            return error
+        return EmptyBody(
+            f"{error.message}, though Content-Length said {self._expected}: a server that drops "
+            "the body of a request with 'Upgrade: h2c' does so (uvicorn with httptools; use "
+            "--http h11, or HTTP/1.1 in the client)"
+        )
+
+    def _check_expected(self) -> None:
+        limits = self.budget.limits
+        most = limits.max_total_bytes
+        if most is None or limits.max_epilogue is None or self._expected is None:
+            return
+        if self._expected > most + limits.max_epilogue:
+            text = f"expected at most {most} bytes, and Content-Length says {self._expected}"
+            raise LimitExceeded("max_total_bytes", most, message=text)
+
+    def note(self, code: str, detail: str, info: PartInfo) -> None:
+        """Record what is wrong with a part that came, or raise `MalformedBody`."""
+        found: list[Deviation] = []
+        try:
+            self._policy.note(code, detail, found, part=info.path)
+        except MalformedBody as error:
+            error.part = info.ref
+            raise
+        if len(self.deviations) < MAX_DEVIATIONS:
+            self.deviations += found
+
+    def is_charset(self, info: PartInfo) -> bool:
+        """True for the field that names the charset of those after it (RFC 7578, 4.6)."""
+        return (
+            info.name == "_charset_"
+            and info.filename is None
+            and self.content_type == "multipart/form-data"
+        )
+
+    def set_charset(self, info: PartInfo, value: bytes) -> None:
+        """Take the value of a `_charset_` field."""
+        charset = value.decode("ascii", "replace").strip()
+        if len(value) > MAX_CHARSET or text_codec(charset) is None:
+            raise InvalidContent(
+                f"expected a known charset in the field _charset_, got {excerpt(value)}",
+                part=info.ref,
+            )
+        self.charset = charset
