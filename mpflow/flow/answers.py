@@ -6,28 +6,24 @@ Knows: how to tell them apart. Must not know: what a flow does about them.
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, cast
 
 import anyio
+from anyio.lowlevel import cancel_shielded_checkpoint
 
-from mpflow.errors import (
-    HandlerCancelled,
-    HandlerTimeout,
-    InvalidContent,
-    MultipartError,
-    RouteError,
-    UnsupportedCoding,
-)
+from mpflow.errors import LimitExceeded, NoRoute, Rejected, RouteError, Stalled, WireError
 from mpflow.flow.record import Record
 
 __all__ = [
+    "NativeTask",
     "context_manager_of",
     "is_collectable",
     "is_context_manager",
     "is_fatal",
     "is_foreign",
     "is_only",
+    "is_scoped",
     "unwrap",
 ]
 
@@ -48,11 +44,13 @@ def is_context_manager(made: object) -> bool:
 
 def is_collectable(error: BaseException) -> bool:
     """`on_error="collect"` covers what a handler does, not what the body or the flow does."""
-    if not isinstance(error, MultipartError):
-        return isinstance(error, Exception)
-    return (
-        isinstance(error, InvalidContent | UnsupportedCoding | HandlerTimeout | HandlerCancelled)
-        or getattr(error, "limit", None) == "max_bytes"
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(is_collectable(e) for e in group.exceptions)
+    if isinstance(error, LimitExceeded):
+        return error.limit == "max_bytes"
+    return isinstance(error, Exception) and not isinstance(
+        error, WireError | Rejected | NoRoute | Stalled
     )
 
 
@@ -81,19 +79,50 @@ def is_only(error: BaseException, undo: BaseException | None) -> bool:
     return error is undo
 
 
-def is_foreign(scope: anyio.CancelScope) -> bool:
-    """Whether a cancellation came though nobody cancelled the scope or one around it.
+def is_foreign(scope: anyio.CancelScope, *, closing: bool) -> bool:
+    """Whether a cancellation came though no scope asked for it, and the flow does not end.
 
-    On asyncio a future that was awaited may have been cancelled; it raises just what a cancelled
-    task gets.
+    On asyncio a future that was awaited may have been cancelled, or somebody cancelled the very
+    task: both raise just what a cancelled scope does.
     """
-    if scope.cancel_called or anyio.current_effective_deadline() == float("-inf"):
-        return False
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return True
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return True
-    return task is None or not task.cancelling()
+    return not (
+        closing or scope.cancel_called or anyio.current_effective_deadline() == float("-inf")
+    )
+
+
+def is_scoped() -> bool:
+    """Whether a cancellation that just came is that of a scope around this place."""
+    return anyio.current_effective_deadline() == float("-inf")
+
+
+class NativeTask:
+    """The task that runs, where it can be cancelled past all scopes: asyncio's `task.cancel()`.
+
+    Such a cancellation is the failure of the part at hand; it must neither reach the part after
+    it nor end the task group.
+    """
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: Any = None
+        asyncio = sys.modules.get("asyncio")
+        if asyncio is not None:
+            with suppress(RuntimeError):
+                self._task = asyncio.current_task()
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether it was cancelled, and that was not taken back."""
+        return self._task is not None and bool(self._task.cancelling())
+
+    async def absorb(self) -> None:
+        """Take back what was cancelled, delivered or not."""
+        with suppress(anyio.get_cancelled_exc_class()):
+            await cancel_shielded_checkpoint()
+        self.take_back()
+
+    def take_back(self) -> None:
+        """Take back what was cancelled and delivered."""
+        while self.cancelling:
+            self._task.uncancel()

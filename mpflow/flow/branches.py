@@ -66,6 +66,10 @@ class _Branching(Transaction):
     def values(self) -> tuple[Any, ...]:
         return tuple(r.value if r.error is None else r.error for r in self._records)
 
+    @property
+    def _position(self) -> int:
+        return self._part.index
+
     def _limits(self) -> Limits:
         return self._part.level.budget.limits
 
@@ -120,4 +124,5 @@ class _Branching(Transaction):
     def _poison(self, error: BaseException) -> None:
         for record in self._records:
             if record.whole_at is None and record.channel is not None:
+                self._poisoned.add(record)
                 record.channel.fail(error)

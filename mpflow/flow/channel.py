@@ -16,6 +16,9 @@ __all__ = ["CHANNEL_SIZE", "Channel"]
 CHANNEL_SIZE: Final = 65536
 """Bytes that may wait in a channel, and the size of the largest piece in it."""
 
+SMALL: Final = 4096
+"""Pieces up to this long are joined with the one before, up to this length."""
+
 
 class Channel:
     """A memory channel bounded in bytes, for one sender and one receiver.
@@ -29,7 +32,7 @@ class Channel:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | bytearray] = []
         self._size = 0
         self._ended = self._closed = False
         self._error: BaseException | None = None
@@ -42,7 +45,14 @@ class Channel:
         """Put a piece in; True if there is room for another one, False if `wait` must be called."""
         if self._closed or self._error is not None:
             return True
-        self._pieces.append(data)
+        last = self._pieces[-1] if self._pieces else b""
+        if len(data) + len(last) <= SMALL and last:
+            # Tiny pieces are joined as they come: each would weigh many times its bytes.
+            if type(last) is not bytearray:
+                last = self._pieces[-1] = bytearray(last)
+            last += data
+        else:
+            self._pieces.append(data)
         self._size += len(data)
         self._wake()
         return self._size < CHANNEL_SIZE
@@ -76,6 +86,8 @@ class Channel:
     async def receive(self) -> bytes:
         """The bytes that wait, at least one; `EndOfStream` once the part is whole."""
         while not self._pieces:
+            if self._closed:
+                raise anyio.ClosedResourceError("the handler has answered: its part is closed")
             if self._error is not None:
                 raise self._error
             if self._ended:
@@ -91,11 +103,13 @@ class Channel:
         self._watch.move()
         if self._room is not None:
             self._room.set()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        first = pieces[0]
+        return first if len(pieces) == 1 and type(first) is bytes else b"".join(pieces)
 
     def close(self) -> None:
         """The receiver wants no more."""
         self._closed = True
         self._pieces, self._size = [], 0
+        self._wake()  # who still waits to receive is told, and never sees an end
         if self._room is not None:
             self._room.set()

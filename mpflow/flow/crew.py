@@ -15,14 +15,17 @@ import attrs
 
 from mpflow.errors import HandlerCancelled, HandlerTimeout, RolledBack, RouteError
 from mpflow.flow.answers import (
+    NativeTask,
     context_manager_of,
     is_collectable,
     is_context_manager,
     is_fatal,
     is_foreign,
     is_only,
+    is_scoped,
     unwrap,
 )
+from mpflow.flow.notes import add_note, shown
 from mpflow.flow.pool import Pool
 from mpflow.flow.record import Decision, Record
 
@@ -77,7 +80,9 @@ class Crew(Pool):
         """Go on with a cancellation that somebody asked for; all else is the flow's to raise."""
         if is_fatal(error):
             return
-        if isinstance(error, anyio.get_cancelled_exc_class()) and is_foreign(scope):
+        if isinstance(error, anyio.get_cancelled_exc_class()) and is_foreign(
+            scope, closing=self.closing
+        ):
             return
         raise error
 
@@ -91,7 +96,7 @@ class Crew(Pool):
         record.settled = True
         if record.parked is None:
             record.scope = None
-            self._give_descriptor(record)
+            record.give_descriptors()
         self.watch.running.pop(record, None)
         record.let_go()
         if self.watch.blocked:
@@ -106,14 +111,15 @@ class Crew(Pool):
         if record.settled:
             record.outcome = error
             if record.error is not None:
-                record.error.add_note(f"the rollback of {record.info.ref} failed: {error!r}")
+                text = f"the rollback of {record.info.ref} failed: {shown(error)}"
+                add_note(record.error, text)
             return
         own = record.expired or record.over
         if own is not None:
             own.__cause__ = error if error is not own else None
             error = own
         elif isinstance(error, anyio.get_cancelled_exc_class()):
-            if not is_foreign(scope):
+            if not is_foreign(scope, closing=self.closing):
                 self._settle(record)  # the flow, or somebody around it, ends
                 return
             cancelled = HandlerCancelled(
@@ -143,6 +149,7 @@ class Crew(Pool):
         Shielded from its first step on: only the flow cancels it, or sends it the decision.
         """
         record.finished = anyio.Event()
+        native = NativeTask()
         try:
             with anyio.CancelScope(shield=True) as scope:
                 if self.closing:
@@ -157,14 +164,10 @@ class Crew(Pool):
                     if not isinstance(error, Exception):
                         self._reraise(error, scope)
         finally:
-            self._give_descriptor(record)
+            native.take_back()
+            record.give_descriptors()
             record.finished.set()
             self._ended()
-
-    def _give_descriptor(self, record: Record) -> None:
-        if record.holds_descriptor:
-            record.holds_descriptor = False
-            self.watch.give_descriptor()
 
     async def _enter(
         self,
@@ -188,15 +191,36 @@ class Crew(Pool):
                     raise undo from (record.reason or failure)
                 record.parked = anyio.Event()
                 self._answered(record, value)
-                await record.parked.wait()
-                if record.decision is Decision.ROLLBACK:
+                reason = await self._park(record, record.parked)
+                if record.decision is not Decision.COMMIT:
                     undo = RolledBack(f"{record.info.ref} is rolled back")
-                    raise undo from record.reason
+                    raise undo from reason
         except BaseException as error:
             if not is_only(error, undo):
                 raise
         if record.decision is None and undo is None:
             raise RouteError(f"{record.route.name} ended before the flow had decided")
+
+    async def _park(self, record: Record, decided: anyio.Event) -> BaseException | None:
+        """Wait at the yield for the decision; the reason of a rollback.
+
+        On asyncio somebody may cancel the very task. That is a failure like any other, and the
+        handler is told what it is always told.
+        """
+        try:
+            await decided.wait()
+        except anyio.get_cancelled_exc_class() as error:
+            if is_scoped():
+                raise  # a scope or task group that the handler holds over its yield
+            if record.decision is None:
+                text = f"{record.route.name} was cancelled while it waited for its commit"
+                failure = HandlerCancelled(text, part=record.info.ref)
+                failure.__cause__ = error
+                record.outcome = failure
+                self.on_failure(record, failure)
+                return failure
+            NativeTask().take_back()
+        return record.reason
 
     def _left(self, record: Record, error: BaseException, scope: anyio.CancelScope) -> None:
         """A two-phase handler ended with an exception, before or after its answer."""

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 import attrs
 
+from mpflow.flow.notes import add_note
+
 __all__ = ["Patience"]
 
 
@@ -41,5 +43,5 @@ class Patience:
         error, self.interruption = self.interruption, None
         if error is not None:
             if note is not None:
-                error.add_note(note)
+                add_note(error, note)
             raise error

@@ -10,6 +10,7 @@ import contextvars
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
+from operator import is_
 from typing import Any, Final
 
 import anyio
@@ -17,6 +18,7 @@ import attrs
 from anyio.abc import TaskGroup
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from mpflow.flow.answers import NativeTask, is_scoped
 from mpflow.flow.record import Record
 from mpflow.flow.watch import Watch
 
@@ -24,6 +26,8 @@ __all__ = ["Pool"]
 
 MAX_READY: Final = 64
 """Parts that may wait for a handler, whole in hand."""
+MAX_NESTED: Final = 4
+"""Parts, whole in hand, whose handlers may wait for flows of their own at once."""
 MAX_READY_BYTES: Final = 256 * 1024
 """Bytes of the parts that wait, beside one more part."""
 
@@ -41,6 +45,7 @@ class Pool(ABC):
     unanswered: int = attrs.field(default=0, init=False)
     closing: bool = attrs.field(default=False, init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
+    _values: tuple[object, ...] = attrs.field(init=False)
     _ready: deque[Record] = attrs.field(factory=deque[Record], init=False)
     _ready_bytes: int = attrs.field(default=0, init=False)
     _running: int = attrs.field(default=0, init=False)
@@ -53,6 +58,10 @@ class Pool(ABC):
     _idle: list[anyio.Event] = attrs.field(factory=list[anyio.Event], init=False)
     _room: anyio.Event | None = attrs.field(default=None, init=False)
     _changed: anyio.Event | None = attrs.field(default=None, init=False)
+
+    @_values.default
+    def _get_values(self) -> tuple[object, ...]:
+        return tuple(self._context.values())
 
     # -- for those who know handlers ----------------------------------------------------------
 
@@ -85,7 +94,8 @@ class Pool(ABC):
     def full(self) -> bool:
         """Whether so much waits for a slot that the pump should wait as well."""
         return (
-            len(self._ready) + self._nested >= MAX_READY
+            len(self._ready) >= MAX_READY
+            or self._nested >= MAX_NESTED
             or self._ready_bytes + self._nested_bytes >= MAX_READY_BYTES
         )
 
@@ -206,6 +216,7 @@ class Pool(ABC):
         It ends when it is cancelled for a part that has run out of time, and when a handler left
         other context variables behind.
         """
+        native = NativeTask()
         try:
             with anyio.CancelScope() as scope:
                 self._coming = False
@@ -221,16 +232,25 @@ class Pool(ABC):
                     await self._call(record, scope)
                     if scope.cancel_called:
                         break
-                    if contextvars.copy_context() != self._context:
+                    if native.cancelling and not is_scoped():
+                        await native.absorb()
+                    if not self._is_clean():
                         break
-            if not self._coming:
-                self._kick()
         except anyio.get_cancelled_exc_class():
             # The caller's own task is told as well. A group that raised it on trio would hide
-            # what was committed meanwhile.
-            pass
+            # what was committed meanwhile. If only this task was cancelled, another takes over.
+            self._coming = False
+            if is_scoped():
+                self.closing = True
         finally:
             self._ended()
+            if not self._coming:
+                self._kick()
+
+    def _is_clean(self) -> bool:
+        """Whether the handler left the context variables as they were, by identity."""
+        now, before = contextvars.copy_context(), self._values
+        return len(now) == len(before) and all(map(is_, now.values(), before))
 
     async def _wait(self) -> None:
         event = anyio.Event()

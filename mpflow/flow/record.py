@@ -14,6 +14,7 @@ import attrs
 
 from mpflow.errors import HandlerTimeout, LimitExceeded, MultipartError
 from mpflow.flow.channel import Channel
+from mpflow.flow.notes import add_note
 from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.results import Handled
@@ -58,7 +59,8 @@ class Record:
     over: LimitExceeded | None = None
     """Set when the part passed its route's `max_bytes` and the route collects failures."""
     holds_slot: bool = False
-    holds_descriptor: bool = False
+    descriptors: int = 0
+    """Files that the handler keeps open until the commit."""
 
     # Its answer.
     settled: bool = False
@@ -130,7 +132,7 @@ class Record:
     def note(self, error: BaseException) -> None:
         """Name the part on its handler's own exception."""
         if not isinstance(error, MultipartError) or error.part is None:
-            error.add_note(f"in {self.info.ref}, handled by {self.route.name}")
+            add_note(error, f"in {self.info.ref}, handled by {self.route.name}")
 
     # -- what the part asks of its flow -------------------------------------------------------
 
@@ -139,7 +141,13 @@ class Record:
         self.crew.watch.move()
 
     def hold_descriptor(self) -> bool:
-        """Whether the handler may keep a file open until the commit."""
-        if not self.holds_descriptor:
-            self.holds_descriptor = self.crew.watch.take_descriptor()
-        return self.holds_descriptor
+        """Whether the handler may keep one more file open until the commit."""
+        held = not self.settled and self.crew.watch.take_descriptor()
+        self.descriptors += held
+        return held
+
+    def give_descriptors(self) -> None:
+        """The handler has ended: what it kept open is closed."""
+        while self.descriptors:
+            self.descriptors -= 1
+            self.crew.watch.give_descriptor()

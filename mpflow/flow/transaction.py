@@ -15,8 +15,9 @@ from typing import ClassVar, Final, Self
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from mpflow.errors import CommitFailed, FlowAborted, RouteError
+from mpflow.errors import CommitFailed, FlowAborted, HandlerCancelled, RouteError
 from mpflow.flow.crew import Crew
+from mpflow.flow.notes import add_note, shown
 from mpflow.flow.patience import Patience
 from mpflow.flow.record import Decision, Record
 from mpflow.flow.watch import Watch, loop_clock
@@ -51,9 +52,9 @@ class Transaction(ABC):
         self._failures: list[tuple[Record, BaseException]] = []
         self._late: list[tuple[Record, BaseException]] = []
         self._error: BaseException | None = None  # the flow's own: of the wire, a route, a clock
-        self._poisoned: Record | None = None  # whose part will never be whole
+        self._poisoned: set[Record] = set()  # whose parts will never be whole
         self._state = "new"
-        self._frozen = self._aborting = False
+        self._frozen = self._aborting = self._aborted = False
         self._phase = anyio.CancelScope()
         self._patience = Patience()
         self._watching: anyio.CancelScope | None = None
@@ -109,14 +110,16 @@ class Transaction(ABC):
             on_failure=self._on_failure,
         )
         self._watch.at_most(limits.handler_timeout)
-        error = await self._run()
-        if error is None:
-            self._state = "open"
-            return self
+        error: BaseException | None = None
         try:
+            error = await self._run()
+            if error is None:
+                self._state = "open"
+                return self
             await self._undo(error)
         finally:
-            await self._close()
+            if self._state != "open":
+                await self._close()
         if isinstance(error, Exception):
             self._patience.end()
         raise error
@@ -128,6 +131,7 @@ class Transaction(ABC):
             with self._phase:
                 await self._pump()
                 await self._crew.all_answered()
+                await self._expect_answers()
         except GeneratorExit:
             raise  # nothing can be awaited any more
         except BaseException as caught:
@@ -146,6 +150,14 @@ class Transaction(ABC):
             await self._patience.outlast(_two_passes)
         self._frozen = True
         return self._winner(error)
+
+    async def _expect_answers(self) -> None:
+        """Nothing is lost in silence: a handler that ended has answered, or has failed."""
+        for record in self._records:
+            if not record.answered and record.error is None:
+                await checkpoint_if_cancelled()
+                text = f"expected an answer of {record.route.name}, and it ended without one"
+                raise HandlerCancelled(text, part=record.info.ref)
 
     def _watch_time(self) -> None:
         """Start the clock, if it does not run: called before anything is waited for."""
@@ -166,7 +178,7 @@ class Transaction(ABC):
 
     def _on_failure(self, record: Record, error: BaseException) -> None:
         """A handler failed. Others may fail in the same two passes; then all are cancelled."""
-        if self._frozen or record is self._poisoned:
+        if self._frozen or record in self._poisoned:
             self._late.append((record, error))
             return
         self._failures.append((record, error))
@@ -186,7 +198,7 @@ class Transaction(ABC):
         if record is None or record.channel is None or not isinstance(error, Exception):
             return
         if record.whole_at is None and not record.settled:
-            self._poisoned = record
+            self._poisoned.add(record)
             record.channel.fail(error)
 
     def _start_abort(self) -> None:
@@ -214,9 +226,9 @@ class Transaction(ABC):
         winner = min(ranked, key=lambda item: item[:2])[2]
         others = [(r, e) for r, e in failed + self._late if e is not winner]
         for record, other in others[:MAX_NOTES]:
-            winner.add_note(f"also failed: {record.info.ref}: {other!r}")
+            add_note(winner, f"also failed: {record.info.ref}: {shown(other)}")
         if error is not None and error is not winner:
-            winner.add_note(f"also failed: {error!r}")
+            add_note(winner, f"also failed: {shown(error)}")
         return winner
 
     # -- the second phase ---------------------------------------------------------------------
@@ -229,8 +241,8 @@ class Transaction(ABC):
         that come after it.
         """
         self._expect_open("commit")
-        if self._failures:
-            failure = self._winner(None)
+        failure = self._late_failure()
+        if failure is not None:
             await self._undo(failure)
             raise failure
         await checkpoint_if_cancelled()
@@ -247,7 +259,7 @@ class Transaction(ABC):
                 )
                 if self._patience.interruption is not None:
                     # Of the two, it is the one that nobody may miss.
-                    failure.add_note(f"meanwhile came {self._patience.interruption!r}")
+                    add_note(failure, f"meanwhile came {shown(self._patience.interruption)}")
                     self._patience.interruption = None
                 raise failure from error
         self._patience.end(f"{len(waiting)} parts were committed")
@@ -256,7 +268,12 @@ class Transaction(ABC):
         """Roll back now: nothing of the flow is committed. `reason` is what handlers are told."""
         self._expect_open("abort")
         await self._undo(reason or FlowAborted("the flow was aborted"))
+        self._aborted = True
         self._patience.end()
+
+    def _late_failure(self) -> BaseException | None:
+        """The failure of a handler that failed while it waited for the decision."""
+        return self._winner(None) if self._failures else None
 
     def _expect_open(self, verb: str) -> None:
         if self._state != "open":
@@ -279,7 +296,7 @@ class Transaction(ABC):
             if record.waits_for_decision:
                 error = await self._decide(record, Decision.ROLLBACK, reason)
                 if error is not None:
-                    reason.add_note(f"the rollback of {record.info.ref} failed: {error!r}")
+                    add_note(reason, f"the rollback of {record.info.ref} failed: {shown(error)}")
 
     async def _decide(
         self, record: Record, decision: Decision, reason: BaseException | None
@@ -314,7 +331,12 @@ class Transaction(ABC):
                 if exc is None:
                     await self.commit()
                 else:
+                    self._note_failures(exc)
                     await self._undo(exc)
+            elif self._aborted and exc is None:
+                late = self._late_failure()
+                if late is not None:
+                    raise late
         except BaseException as error:
             failure = error
             if self._state == "open":
@@ -324,6 +346,11 @@ class Transaction(ABC):
             await self._close()
             if not isinstance(failure, CommitFailed):
                 self._patience.end()
+
+    def _note_failures(self, error: BaseException) -> None:
+        """The block fails for a reason of its own: who failed meanwhile is noted on it."""
+        for record, other in self._failures[:MAX_NOTES]:
+            add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
 
     async def _close(self) -> None:
         await self._patience.outlast(self._crew.join)

@@ -170,7 +170,6 @@ class TestDescriptors:
         @asynccontextmanager
         async def hold(part: Part) -> AsyncIterator[None]:
             asked.append(part.hold_descriptor())
-            assert part.hold_descriptor() is asked[-1]  # asked twice, counted once
             yield
 
         async with router.flow(reader(form(*[("n", b"")] * 100))):
