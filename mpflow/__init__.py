@@ -33,6 +33,7 @@ from mpflow.errors import (
 )
 from mpflow.filenames import safe_filename
 from mpflow.flow import Branches, Flow, Router
+from mpflow.frames import Frame, Frames
 from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.plugins import handler_names, load_handler
@@ -51,6 +52,8 @@ __all__ = [
     "EmptyBody",
     "Flow",
     "FlowAborted",
+    "Frame",
+    "Frames",
     "Handled",
     "Handler",
     "HandlerCancelled",

@@ -128,6 +128,11 @@ class EventReader:
             )
         self._check_expected()
 
+    def allow_endless(self) -> None:
+        """For streams without end: no count of parts and no totals, unless limits were given."""
+        if self._limits_given is None:
+            self.limit(Limits.stream())
+
     def allow_part_bytes(self, most: int) -> None:
         """For flows: let a part be larger than `max_part_bytes`; the flow bounds it."""
         limit = self._decoder.part_limit

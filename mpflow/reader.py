@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import anyio
 
 from mpflow.errors import PartRef
+from mpflow.frames import Frames
 from mpflow.info import PartInfo
 from mpflow.level import MAX_CHARSET, EventReader
 from mpflow.messages import Message, asgi_message, open_message
@@ -187,6 +188,15 @@ class MultipartReader(EventReader):
         related = Related(self)
         self._inside.append(related)
         return related
+
+    def frames(self, *, latest: bool = True, max_bytes: int | str = "8 MiB") -> Frames:
+        """The frames of a `multipart/x-mixed-replace`, as an async context manager.
+
+        Each comes as soon as it is whole. `latest` (True) gives a slow consumer the newest frame
+        and drops those before it; False gives each. `max_bytes` bounds one frame. A reader without
+        limits of its own takes `Limits.stream()`.
+        """
+        return Frames(self, latest=latest, max_bytes=max_bytes)
 
     async def aclose(self) -> None:
         """Close the current part, and the iterator over the source that the reader made."""
