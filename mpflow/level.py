@@ -13,6 +13,7 @@ import anyio
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from mpflow.charsets import text_codec
 from mpflow.errors import (
     EmptyBody,
     InvalidBoundary,
@@ -24,7 +25,7 @@ from mpflow.errors import (
     excerpt,
 )
 from mpflow.info import PartInfo
-from mpflow.part import Part, text_codec
+from mpflow.part import Part
 from mpflow.sources import ByteSource, Source, open_source
 from mpflow.wire import (
     NEED_DATA,

@@ -16,15 +16,17 @@ import anyio
 from anyio.abc import ByteReceiveStream
 from multidict import CIMultiDictProxy
 
+from mpflow.charsets import text_codec
 from mpflow.errors import InvalidContent, LimitExceeded, RouteError, UnsupportedCoding, excerpt
 from mpflow.info import PartInfo
+from mpflow.pieces import Pieces
 from mpflow.structure import structure
 from mpflow.wire.limits import Budget, parse_size
 
 if TYPE_CHECKING:
     from mpflow.reader import MultipartReader
 
-__all__ = ["Body", "Level", "Part", "PartInfo", "text_codec"]
+__all__ = ["Body", "Level", "Part", "PartInfo"]
 
 MAX_RECEIVE: Final = 65536
 """Bytes that one `receive` gives at most by default."""
@@ -32,11 +34,6 @@ MAX_RECEIVE: Final = 65536
 _T = TypeVar("_T")
 _NO_CODING = frozenset({"", "identity"})
 _NO_ENCODING = frozenset({"", "7bit", "8bit", "binary"})
-# Python has them as text encodings; as charsets they are traps, or no charsets at all.
-_NO_CHARSETS = frozenset(
-    {"idna", "mbcs", "oem", "punycode", "raw_unicode_escape", "unicode_escape", "utf-7"}
-    | {"raw-unicode-escape", "unicode-escape", "undefined"}
-)
 
 
 class Body(Protocol):
@@ -63,16 +60,6 @@ class Holder(Protocol):
     def alive(self) -> None: ...
 
     def hold_descriptor(self) -> bool: ...
-
-
-def text_codec(charset: str) -> str | None:
-    """The name of Python's codec for a charset, or None where it is none for text."""
-    try:
-        codec = codecs.lookup(charset)
-    except (LookupError, ValueError):
-        return None
-    text = getattr(codec, "_is_text_encoding", True)
-    return codec.name if text and codec.name not in _NO_CHARSETS else None
 
 
 class Part(ByteReceiveStream):
@@ -237,24 +224,23 @@ class Part(ByteReceiveStream):
             self._ahead, self._start = b"", 0
             return data
         self._ahead, self._start = b"", 0
-        pieces, size = [data], len(data)
+        pieces = Pieces(data)
         try:
             try:
-                while most is None or size <= most:
-                    pieces.append(await self._pull())
-                    size += len(pieces[-1])
+                while most is None or pieces.size <= most:
+                    pieces.add(await self._pull())
             except anyio.EndOfStream:
                 pass
-            self._count(size, most, given=given)
+            self._count(pieces.size, most, given=given)
         except BaseException:
             self._put_back(pieces)
             raise
-        return b"".join(pieces)
+        return pieces.take()
 
-    def _put_back(self, pieces: list[bytes]) -> None:
+    def _put_back(self, pieces: Pieces) -> None:
         """After a refusal or a cancellation: nothing is lost to who reads on."""
         if not self._closed:
-            self._ahead, self._start = b"".join([*pieces, self._ahead[self._start :]]), 0
+            self._ahead, self._start = pieces.take() + self._ahead[self._start :], 0
 
     def _count(self, size: int, most: int | None, *, given: bool) -> None:
         if most is not None and size > most:
@@ -273,8 +259,8 @@ class Part(ByteReceiveStream):
         """
         if self._closed:
             self._refuse()
-        pieces: list[bytes] = []
-        size, most = 0, self.level.budget.limits.max_memory
+        pieces = Pieces()
+        most = self.level.budget.limits.max_memory
         end = 0
         try:
             while not end:
@@ -284,12 +270,11 @@ class Part(ByteReceiveStream):
                     self.alive()
                 data, start = self._ahead, self._start
                 end = data.find(b"\n", start) + 1
-                pieces.append(data[start : end or len(data)])
+                pieces.add(data[start : end or len(data)])
                 self._start = end
                 if not end or end == len(data):
                     self._ahead, self._start = b"", 0
-                size += len(pieces[-1])
-                if most is not None and size > most:
+                if most is not None and pieces.size > most:
                     text = f"expected lines of at most {most} bytes, and a longer one came"
                     raise LimitExceeded("max_memory", most, message=text, part=self.info.ref)
         except anyio.EndOfStream:
@@ -297,7 +282,7 @@ class Part(ByteReceiveStream):
         except BaseException:
             self._put_back(pieces)
             raise
-        return b"".join(pieces)
+        return pieces.take()
 
     async def peek(self, n: int) -> bytes:
         """The next `n` bytes, fewer only where the part ends, without taking them."""
@@ -309,17 +294,14 @@ class Part(ByteReceiveStream):
         start = self._start
         if len(self._ahead) - start >= n:
             return self._ahead[start : start + n]
-        pieces = [self._ahead[start:]]
-        size = len(pieces[0])
+        pieces = Pieces(self._ahead[start:])
         try:
-            while size < n:
-                pieces.append(await self._pull())
-                size += len(pieces[-1])
+            while pieces.size < n:
+                pieces.add(await self._pull())
         except anyio.EndOfStream:
             pass
         finally:
-            if len(pieces) > 1:
-                self._ahead, self._start = b"".join(pieces), 0
+            self._ahead, self._start = pieces.take(), 0
         return self._ahead[self._start : self._start + n]
 
     # -- codings ------------------------------------------------------------------------------
@@ -439,7 +421,12 @@ class Part(ByteReceiveStream):
             ) from error
 
     def multipart(self) -> MultipartReader:
-        """A reader of the multipart that the part holds, one level deeper, on the same limits."""
+        """A reader of the multipart that the part holds, one level deeper, on the same limits.
+
+        Raises `UnsupportedCoding`, `NotMultipart`, `InvalidBoundary` and, past `max_depth`,
+        `LimitExceeded`.
+        """
+        self._check_codings()
         reader = self.level.nested(self)
         self._inside += (reader,)
         return reader
@@ -450,14 +437,23 @@ class Part(ByteReceiveStream):
         """For flows: whose handler has the part."""
         self.holder = holder
 
+    def _flow(self) -> Holder | None:
+        """The flow whose handler has the part, or the part around it, at whatever depth."""
+        part: Part | None = self
+        while part is not None and part.holder is None:
+            part = part.level.holder
+        return None if part is None else part.holder
+
     def alive(self) -> None:
         """Tell the flow that the handler is at work, though nothing moves that it can see."""
-        if self.holder is not None:
-            self.holder.alive()
+        holder = self._flow()
+        if holder is not None:
+            holder.alive()
 
     def hold_descriptor(self) -> bool:
-        """True if the handler may keep one file open until the commit; else it should close it.
+        """True if the handler may keep one more file open until the commit; else it closes it.
 
-        A flow lets a fixed number of its parts do so, so that no body exhausts descriptors.
+        A flow lets a fixed number of files be kept, so that no body exhausts descriptors.
         """
-        return self.holder is None or self.holder.hold_descriptor()
+        holder = self._flow()
+        return holder is None or holder.hold_descriptor()

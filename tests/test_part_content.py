@@ -20,7 +20,7 @@ from mpflow import (
     RouteError,
     UnsupportedCoding,
 )
-from mpflow.part import text_codec
+from mpflow.charsets import text_codec
 from mpflow.testing import body, content_type_of, part
 from tests.support import TYPE, part_of
 

@@ -10,14 +10,12 @@ from typing import Final
 import anyio
 
 from mpflow.flow.watch import Watch
+from mpflow.pieces import Pieces
 
 __all__ = ["CHANNEL_SIZE", "Channel"]
 
 CHANNEL_SIZE: Final = 65536
 """Bytes that may wait in a channel, and the size of the largest piece in it."""
-
-SMALL: Final = 4096
-"""Pieces up to this long are joined with the one before, up to this length."""
 
 
 class Channel:
@@ -28,12 +26,11 @@ class Channel:
     piece. A receiver that is gone costs nothing: what is sent to it is dropped.
     """
 
-    __slots__ = ("_closed", "_ended", "_error", "_item", "_pieces", "_room", "_size", "_watch")
+    __slots__ = ("_closed", "_ended", "_error", "_item", "_pieces", "_room", "_watch")
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._pieces: list[bytes | bytearray] = []
-        self._size = 0
+        self._pieces = Pieces()
         self._ended = self._closed = False
         self._error: BaseException | None = None
         self._item: anyio.Event | None = None
@@ -45,21 +42,13 @@ class Channel:
         """Put a piece in; True if there is room for another one, False if `wait` must be called."""
         if self._closed or self._error is not None:
             return True
-        last = self._pieces[-1] if self._pieces else b""
-        if len(data) + len(last) <= SMALL and last:
-            # Tiny pieces are joined as they come: each would weigh many times its bytes.
-            if type(last) is not bytearray:
-                last = self._pieces[-1] = bytearray(last)
-            last += data
-        else:
-            self._pieces.append(data)
-        self._size += len(data)
+        self._pieces.add(data)
         self._wake()
-        return self._size < CHANNEL_SIZE
+        return self._pieces.size < CHANNEL_SIZE
 
     async def wait(self) -> None:
         """Wait until there is room for another piece, or the receiver is gone."""
-        while self._size >= CHANNEL_SIZE and not self._closed:
+        while self._pieces.size >= CHANNEL_SIZE and not self._closed:
             self._room = anyio.Event()
             try:
                 await self._room.wait()
@@ -85,7 +74,7 @@ class Channel:
 
     async def receive(self) -> bytes:
         """The bytes that wait, at least one; `EndOfStream` once the part is whole."""
-        while not self._pieces:
+        while not self._pieces.size:
             if self._closed:
                 raise anyio.ClosedResourceError("the handler has answered: its part is closed")
             if self._error is not None:
@@ -99,17 +88,16 @@ class Channel:
                 await self._item.wait()
             finally:
                 self._item = None
-        pieces, self._pieces, self._size = self._pieces, [], 0
+        data = self._pieces.take()
         self._watch.move()
         if self._room is not None:
             self._room.set()
-        first = pieces[0]
-        return first if len(pieces) == 1 and type(first) is bytes else b"".join(pieces)
+        return data
 
     def close(self) -> None:
         """The receiver wants no more."""
         self._closed = True
-        self._pieces, self._size = [], 0
+        self._pieces.take()
         self._wake()  # who still waits to receive is told, and never sees an end
         if self._room is not None:
             self._room.set()

@@ -22,9 +22,10 @@ from mpflow.flow.channel import CHANNEL_SIZE, Channel
 from mpflow.flow.record import Record
 from mpflow.flow.transaction import Transaction
 from mpflow.info import PartInfo
+from mpflow.level import MAX_CHARSET
 from mpflow.part import Part
 from mpflow.predicates.implication import literal_name
-from mpflow.reader import MAX_CHARSET, MultipartReader
+from mpflow.reader import MultipartReader
 from mpflow.results import Results
 from mpflow.router import RouteTable
 from mpflow.routes import Route
