@@ -34,17 +34,20 @@ class Scanner:
     there stands before the body, so that the first delimiter is no special case. The CRLF that
     ends a delimiter line stays in the text that follows, because it may begin the next delimiter.
 
-    `held` is what of the text so far may begin a delimiter: it is part of no token yet.
+    `held` is what of the text so far may begin a delimiter: it is part of no token yet. Of the
+    padding of a delimiter line that came cut, it is but the beginning.
     `padding` is how many bytes of transport padding the last `DELIMITER` had.
+    `max_line` is how many a line may have, whatever follows them; None is no limit.
     """
 
-    __slots__ = ("_inbox", "_max_line", "delimiter", "held", "padding")
+    __slots__ = ("_inbox", "_run", "delimiter", "held", "max_line", "padding")
 
     def __init__(self, delimiter: bytes, *, max_line: int | None) -> None:
         self.delimiter = delimiter
         self.held = b"\r\n"
         self.padding = 0
-        self._max_line = max_line
+        self.max_line = max_line
+        self._run = bytearray()  # padding that came cut
         self._inbox: deque[bytes | memoryview] = deque()
 
     def push(self, chunk: bytes) -> None:
@@ -54,6 +57,7 @@ class Scanner:
     def clear(self) -> None:
         """Let go of what was pushed."""
         self._inbox.clear()
+        self._run.clear()
         self.held = b""
 
     def tokens(self) -> Generator[Token | None, None, None]:
@@ -90,16 +94,39 @@ class Scanner:
                         if self._too_long(len(piece) - len(line)):
                             break
                         self.held = self.delimiter + piece
+                        if not line:
+                            self._run += piece
+                    elif self._too_long(len(piece) - len(line)):
+                        # Byte by byte it was refused before anybody knew what follows.
+                        break
                     else:
                         # A line that merely begins with the delimiter is data.
                         yield text, OPEN
                         text = self.delimiter + piece
             else:
                 yield self._hold(text), OPEN
+                if self._run:
+                    yield from self._gather()
                 continue
+            self.held = self.delimiter  # that of the line: what stands before it is whole
             yield text, OPEN
-            message = f"expected a delimiter line with at most {self._max_line} bytes of padding"
-            raise LimitExceeded("max_header_line", self._max_line, message=message)
+            message = f"expected a delimiter line with at most {self.max_line} bytes of padding"
+            raise LimitExceeded("max_header_line", self.max_line, message=message)
+
+    def _gather(self) -> Generator[None, None, None]:
+        """Gather padding that goes on over many chunks, so that it is split but once."""
+        run = self._run
+        while True:
+            while not self._inbox:
+                yield None
+            chunk = self._window()
+            rest = chunk.lstrip(b" \t")
+            run += chunk[: len(chunk) - len(rest)]
+            if rest or self._too_long(len(run)):
+                self.held = self.delimiter + run
+                self._run = bytearray()
+                self._inbox.appendleft(rest)
+                return
 
     def _window(self) -> bytes:
         """The next chunk, or the next window of a chunk too large to be split at once."""
@@ -124,7 +151,7 @@ class Scanner:
         return text
 
     def _too_long(self, padding: int) -> bool:
-        return self._max_line is not None and padding > self._max_line
+        return self.max_line is not None and padding > self.max_line
 
     def find_dashed(self, boundary: bytes) -> Generator[Token | None, None, None]:
         """Choose the delimiter by what comes first: `CRLF--boundary`, or `CRLFboundary`.

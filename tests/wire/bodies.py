@@ -548,6 +548,24 @@ _OVER = [
         "padding", "--b\n\nx\n--b" + " " * 9 + "\n\ny\n--b--", "max_header_line", 8, parts=[b"x"]
     ),
     _over("padding-unended", "--b\n\nx\n--b" + " " * 9, "max_header_line", 8, parts=[b"x"]),
+    *(
+        _over(
+            f"padding-{where}-{i}",
+            before + "--b" + " \t" * 4 + after,
+            "max_header_line",
+            7,
+            parts=parts,
+        )
+        for where, before, parts in [
+            ("preamble", "hello\n", []),
+            ("headers", "--b\nA: 1\n", []),
+            ("no-headers", "--b\n", []),
+            ("blank-line", "--b\nA: 1\n\n", [b""]),
+            ("body", "--b\n\nx\n", [b"x"]),
+            ("delimiter", "--b\n\nx\n--b\n", [b"x"]),
+        ]
+        for i, after in enumerate(["x\n\ny\n--b--", "\r\r\n\ny\n--b--", "-\n--b--", "--b\n\n"])
+    ),
     _over("epilogue", "--b\n\nx\n--b--\nhello", "max_epilogue", 5, parts=[b"x"]),
     _over(
         "part", "--b\n\nx\n--b\n\nhello\r\n\r\n--b--", "max_part_bytes", 6, parts=[b"x", b"hello\r"]

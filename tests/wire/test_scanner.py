@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mpflow.errors import LimitExceeded
@@ -76,6 +78,52 @@ def test_padding_is_limited(padding: int) -> None:
                 scan(chunks, max_line=10)
         else:
             assert scan(chunks, max_line=10)[0] == [(b"\r\nx", DELIMITER), (b"\r\ny", OPEN)]
+
+
+@pytest.mark.parametrize("after", [b"x\r\n--b--", b"\rx", b"\r\r\n", b"-", b"\r\n--b--"])
+@pytest.mark.parametrize("padding", [10, 11])
+def test_padding_is_limited_whatever_follows_it(padding: int, after: bytes) -> None:
+    data = b"x\r\n--b" + b" \t" * (padding // 2) + b" " * (padding % 2) + after
+    for chunks in chunkings(data):
+        if padding > 10:
+            with pytest.raises(LimitExceeded, match="10 bytes of padding"):
+                scan(chunks, max_line=10)
+        else:
+            assert scan(chunks, max_line=10)[0] == scan([data], max_line=10)[0]
+
+
+def test_padding_that_is_none_comes_out_byte_for_byte() -> None:
+    line = b"\r\n--b" + b" \t\t " * 50
+    data = b"x" + line + b"y" + line + line + b"\r" + line + b"\r\n" + line + b"z\r\n--b--"
+    found = [
+        (b"\r\nx" + line + b"y", DELIMITER),
+        (line + b"\r", DELIMITER),
+        (b"\r\n" + line + b"z", CLOSE),
+        (b"", OPEN),
+    ]
+    for chunks in [[data], *chunkings(data)]:
+        assert scan(chunks, max_line=None)[0] == found
+
+
+class Counted(bytes):
+    """A delimiter that counts the bytes that it is put in front of."""
+
+    joined = 0
+
+    def __add__(self, other: Any) -> bytes:
+        Counted.joined += len(other)
+        return bytes(self) + other
+
+
+@pytest.mark.parametrize("end", [b"x", b"\r\n", b"\rx"])
+def test_padding_that_comes_bytewise_is_joined_but_once(end: bytes) -> None:
+    scanner = Scanner(Counted(b"\r\n--b"), max_line=None)
+    tokens, Counted.joined, size = scanner.tokens(), 0, 5000
+    for byte in cut(b"--b" + b" " * size + end, 1):
+        scanner.push(byte)
+        while next(tokens) is not None:
+            pass
+    assert size <= Counted.joined < 4 * size
 
 
 def test_limit_of_nothing_still_allows_delimiters() -> None:
