@@ -3,6 +3,7 @@
 On trio and on asyncio alike. This is the shop window: names, no logic.
 """
 
+from mpflow.byteranges import ByteRanges, ContentRange, RangePart, range_header
 from mpflow.errors import (
     BrokenSource,
     ClientDisconnected,
@@ -46,8 +47,10 @@ from mpflow.wire import Deviation, Limits
 __all__ = [
     "Branches",
     "BrokenSource",
+    "ByteRanges",
     "ClientDisconnected",
     "CommitFailed",
+    "ContentRange",
     "Deviation",
     "EmptyBody",
     "Flow",
@@ -73,6 +76,7 @@ __all__ = [
     "Part",
     "PartInfo",
     "PartRef",
+    "RangePart",
     "Rejected",
     "Related",
     "Results",
@@ -88,5 +92,6 @@ __all__ = [
     "WriteError",
     "handler_names",
     "load_handler",
+    "range_header",
     "safe_filename",
 ]

@@ -74,6 +74,8 @@ def open_message(obj: object) -> Message:
     has no headers or no body that streams, `UnsupportedCoding` for a request with a content
     coding and for a response whose coding its client leaves alone.
     """
+    if isinstance(obj, Message):
+        return obj
     given: Any = obj
     raw = getattr(given, "headers", None)
     if raw is None or isinstance(given, type):
