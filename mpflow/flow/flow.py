@@ -99,7 +99,10 @@ class Flow(Transaction):
         return self._reader.budget.limits
 
     def _idle_error(self) -> BaseException:
-        return self._reader.idle_error()
+        error = self._reader.idle_error()
+        if self._open is not None:
+            error.part = self._open.info.ref
+        return error
 
     @property
     def _position(self) -> int:

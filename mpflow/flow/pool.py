@@ -27,7 +27,7 @@ __all__ = ["Pool"]
 MAX_READY: Final = 64
 """Parts that may wait for a handler, whole in hand."""
 MAX_NESTED: Final = 4
-"""Parts, whole in hand, whose handlers may wait for flows of their own at once."""
+"""Parts of a level whose handlers may wait for flows of their own at once: they hold no slot."""
 MAX_READY_BYTES: Final = 256 * 1024
 """Bytes of the parts that wait, beside one more part."""
 
@@ -95,7 +95,6 @@ class Pool(ABC):
         """Whether so much waits for a slot that the pump should wait as well."""
         return (
             len(self._ready) >= MAX_READY
-            or self._nested >= MAX_NESTED
             or self._ready_bytes + self._nested_bytes >= MAX_READY_BYTES
         )
 
@@ -149,6 +148,8 @@ class Pool(ABC):
             if record.whole_at is not None:
                 record.whole_at = self.watch.now()  # its `handler_timeout` begins now
             self._make_room()
+            if not self._coming:
+                self._kick()
 
     def _make_room(self) -> None:
         if self._room is not None and not self.full:
@@ -168,6 +169,8 @@ class Pool(ABC):
     def _kick(self) -> None:
         """Have a worker look at what is ready, if a slot is free."""
         if not self._ready or self._running >= self.slots or self.closing:
+            return
+        if self._nested >= MAX_NESTED:
             return
         self._coming = True
         if self._idle:
@@ -199,7 +202,7 @@ class Pool(ABC):
 
     def _take(self) -> Record | None:
         """The next record that can have a slot."""
-        while self._ready and self._running < self.slots:
+        while self._ready and self._running < self.slots and self._nested < MAX_NESTED:
             record = self._ready.popleft()
             self._ready_bytes -= record.counted
             self._running += 1

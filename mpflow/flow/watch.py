@@ -126,7 +126,12 @@ class Watch:
         """Those for whose slots the record's handler waits; none if it was called."""
         if record in self.running:
             return []
-        return [(r, limit) for r, limit in self.running.items() if r.crew is record.crew]
+        depth = len(record.info.path)
+        return [
+            (r, limit)
+            for r, limit in self.running.items()
+            if r.crew is record.crew or len(r.info.path) > depth
+        ]
 
     def _check_handlers(self, now: float) -> float:
         next_due = math.inf
