@@ -4,6 +4,16 @@ Knows: RFC 2046, 7578, 2231 and 8187, and the limits. Must not know: async, I/O,
 """
 
 from mpflow.wire.boundary import new_boundary
+from mpflow.wire.codings import (
+    Coding,
+    CodingDecoder,
+    CodingEncoder,
+    Decoding,
+    Encoding,
+    codings_of,
+    find_coding,
+    register_coding,
+)
 from mpflow.wire.decoder import Decoder
 from mpflow.wire.encoder import Encoder
 from mpflow.wire.events import (
@@ -35,11 +45,16 @@ __all__ = [
     "TOLERANCES",
     "BodyEnd",
     "Budget",
+    "Coding",
+    "CodingDecoder",
+    "CodingEncoder",
     "ContentType",
     "Decoder",
+    "Decoding",
     "Deviation",
     "Disposition",
     "Encoder",
+    "Encoding",
     "Event",
     "Head",
     "Limits",
@@ -48,8 +63,11 @@ __all__ = [
     "PartData",
     "PartEnd",
     "WholePart",
+    "codings_of",
+    "find_coding",
     "new_boundary",
     "parse_content_type",
     "parse_disposition",
     "parse_head",
+    "register_coding",
 ]
