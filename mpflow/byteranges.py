@@ -99,7 +99,7 @@ class RangePart(ByteReceiveStream):
         """The headers of the part, or of the answer where it is one range."""
         self.range = range
         """None for a whole body whose length nobody knows before its end."""
-        self.received = 0
+        self.received: int = 0
         """Bytes that have come so far."""
         self._body = body
         self._ahead = b""

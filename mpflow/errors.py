@@ -164,7 +164,7 @@ class LimitExceeded(WireError):
     ) -> None:
         text = message or f"expected at most {limit} = {value}, and more came"
         super().__init__(text, part=part, offset=offset, status=status)
-        self.args = (limit, value)
+        self.args: tuple[Any, ...] = (limit, value)
         self.limit = limit
         self.value = value
 
@@ -222,8 +222,8 @@ class MissingParts(MultipartError):
     def __init__(self, missing: Sequence[str]) -> None:
         names = ", ".join(missing)
         super().__init__(f"the body is whole, and these required parts did not come: {names}")
-        self.args = (tuple(missing),)
-        self.missing = tuple(missing)
+        self.args: tuple[Any, ...] = (tuple(missing),)
+        self.missing: tuple[str, ...] = tuple(missing)
 
 
 class NoResult(MultipartError, KeyError):
@@ -231,7 +231,8 @@ class NoResult(MultipartError, KeyError):
 
     status = 500
 
-    __str__ = MultipartError.__str__
+    def __str__(self) -> str:
+        return MultipartError.__str__(self)  # a KeyError's is the repr of its key
 
 
 class Rejected(MultipartError):
@@ -243,7 +244,7 @@ class Rejected(MultipartError):
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason, status=status)
-        self.args = (status, reason, headers)
+        self.args: tuple[Any, ...] = (status, reason, headers)
         self.reason = reason
         self.headers: dict[str, str] = dict(headers or {})
 
@@ -294,10 +295,10 @@ class CommitFailed(MultipartError):
             f"{len(rolled_back)} were rolled back after it",
             part=getattr(failed, "ref", None),
         )
-        self.args = (tuple(committed), failed, tuple(rolled_back))
-        self.committed = tuple(committed)
-        self.failed = failed
-        self.rolled_back = tuple(rolled_back)
+        self.args: tuple[Any, ...] = (tuple(committed), failed, tuple(rolled_back))
+        self.committed: tuple[Any, ...] = tuple(committed)
+        self.failed: Any = failed
+        self.rolled_back: tuple[Any, ...] = tuple(rolled_back)
 
 
 class RolledBack(Exception):

@@ -45,9 +45,9 @@ class Frames:
     """
 
     def __init__(self, reader: MultipartReader, *, latest: bool, max_bytes: int | str) -> None:
-        self.dropped = 0
+        self.dropped: int = 0
         """Frames that came whole and were replaced by a newer one before they were asked for."""
-        self.mismatched = 0
+        self.mismatched: int = 0
         """Frames that had another size than their Content-Length said."""
         self._reader = reader
         self._latest = latest

@@ -20,7 +20,7 @@ class Pieces:
 
     def __init__(self, first: bytes = b"") -> None:
         self._items: list[bytes | bytearray] = [first] if first else []
-        self.size = len(first)
+        self.size: int = len(first)
 
     def add(self, data: bytes) -> None:
         """Add what came."""

@@ -93,7 +93,7 @@ class Source:
         self._close = close
         self._state = ""
         self._error: Exception | None = None
-        self.timed = timed
+        self.timed: bool = timed
 
     def __aiter__(self) -> Source:
         return self

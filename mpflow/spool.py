@@ -29,7 +29,7 @@ class Spool:
     """
 
     def __init__(self, limit: int | None) -> None:
-        self.size = 0
+        self.size: int = 0
         """Bytes in the file."""
         self._limit = limit
         self._file: IO[bytes] | None = None

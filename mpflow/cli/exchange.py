@@ -74,7 +74,7 @@ class Exchange:
         self._ended = False  # there is nothing more to receive
         self._hurried = False
         self._waiting: anyio.CancelScope | None = None  # for what still comes
-        self.gone = False
+        self.gone: bool = False
         """Whether the client has gone away."""
 
     @property

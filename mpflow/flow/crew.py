@@ -102,9 +102,7 @@ class Crew(Pool):
         if self.watch.blocked:
             self.watch.move()
         self.release(record)
-        self.unanswered -= 1
-        if not self.unanswered and self._changed is not None:
-            self._changed.set()
+        self.answered()
 
     def _failed(self, record: Record, error: BaseException, scope: anyio.CancelScope) -> None:
         """A handler failed before its answer: keep the failure, or tell the flow."""

@@ -104,6 +104,12 @@ class Pool(ABC):
             self._room = anyio.Event()
             await self._room.wait()
 
+    def answered(self) -> None:
+        """A record that was submitted has its answer."""
+        self.unanswered -= 1
+        if not self.unanswered and self._changed is not None:
+            self._changed.set()
+
     async def all_answered(self) -> None:
         """Wait until every record has its answer."""
         while self.unanswered:

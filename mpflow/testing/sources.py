@@ -36,7 +36,7 @@ class Chunked:
 
     def __init__(self, data: bytes, size: int | Iterable[int] = 65536) -> None:
         self._chunks = iter(_cut(data, size))
-        self.pulled = 0
+        self.pulled: int = 0
 
     def __aiter__(self: _S) -> _S:
         return self
@@ -90,7 +90,7 @@ class Failing(Cut):
         error: BaseException | None = None,
     ) -> None:
         super().__init__(data, at, size)
-        self.error = error or ConnectionResetError("the connection was reset")
+        self.error: BaseException = error or ConnectionResetError("the connection was reset")
 
     async def __anext__(self) -> bytes:
         await checkpoint()
@@ -122,7 +122,7 @@ class Sentinel(Chunked):
         self, data: bytes, needed: int | None = None, size: int | Iterable[int] = 1
     ) -> None:
         super().__init__(data, size)
-        self.needed = len(data) if needed is None else needed
+        self.needed: int = len(data) if needed is None else needed
 
     async def __anext__(self) -> bytes:
         if self.pulled >= self.needed:

@@ -23,7 +23,7 @@ class Encoder:
     """
 
     def __init__(self, boundary: str | None = None) -> None:
-        self.boundary = new_boundary() if boundary is None else boundary
+        self.boundary: str = new_boundary() if boundary is None else boundary
         raw, _ = check_boundary(self.boundary, limits=Limits())
         self._delimiter = b"\r\n--" + raw
         self._first = True

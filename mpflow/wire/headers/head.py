@@ -74,11 +74,11 @@ class Head:
         charset: str | None = None,
         full: _Full | None = None,
     ) -> None:
-        self.raw = raw
-        self.name = name
-        self.filename = filename
-        self.content_type = content_type
-        self.charset = charset
+        self.raw: bytes = raw
+        self.name: str | None = name
+        self.filename: str | None = filename
+        self.content_type: str = content_type
+        self.charset: str | None = charset
         self._full = full
 
     @classmethod
