@@ -53,11 +53,16 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_wrong_command_line(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where the tests are started, the service may have made its folder
     assert main(arguments) == 2
     assert says in capsys.readouterr().err
-    assert not Path("inbox").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_options() -> None:
