@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["Refused", "parse"]
 
 
-class Refused(Exception):  # noqa: N818 - it is a verdict
+class Refused(Exception):
     """The body is not whole."""
 
 
