@@ -34,15 +34,18 @@ from mpflow.errors import (
 )
 from mpflow.filenames import safe_filename
 from mpflow.flow import Branches, Flow, Router
+from mpflow.forms import FormData
 from mpflow.frames import Frame, Frames
 from mpflow.info import PartInfo
 from mpflow.part import Part
+from mpflow.payloads import Payload
 from mpflow.plugins import handler_names, load_handler
 from mpflow.reader import MultipartReader
 from mpflow.related import Related
 from mpflow.results import Handled, Results
 from mpflow.routes import Handler, OnError, Route
 from mpflow.wire import Deviation, Limits
+from mpflow.writer import MultipartWriter
 
 __all__ = [
     "Branches",
@@ -55,6 +58,7 @@ __all__ = [
     "EmptyBody",
     "Flow",
     "FlowAborted",
+    "FormData",
     "Frame",
     "Frames",
     "Handled",
@@ -69,6 +73,7 @@ __all__ = [
     "MissingParts",
     "MultipartError",
     "MultipartReader",
+    "MultipartWriter",
     "NoResult",
     "NoRoute",
     "NotMultipart",
@@ -76,6 +81,7 @@ __all__ = [
     "Part",
     "PartInfo",
     "PartRef",
+    "Payload",
     "RangePart",
     "Rejected",
     "Related",

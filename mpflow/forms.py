@@ -1,0 +1,80 @@
+"""`FormData`: a `multipart/form-data` body as browsers send it.
+
+Knows: names, filenames and content types of a form's fields (RFC 7578; the WHATWG's HTML).
+Must not know: how a body is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from multidict import CIMultiDict
+
+from mpflow.contents import Sendable
+from mpflow.payloads import HeadersLike, Payload
+from mpflow.writer import MultipartWriter
+
+__all__ = ["FormData"]
+
+
+class FormData(MultipartWriter):
+    """A form that is written: a `MultipartWriter` of the subtype `form-data`.
+
+        form = FormData({"user": "ada"})
+        form.add("photo", Path("photo.gif"))
+        await client.post(url, content=form, headers=form.headers)
+
+    `fields` are pairs of a name and a value, or a mapping. In names and filenames, `"` is written
+    as %22, CR as %0D and LF as %0A. Fields have no Content-Length, and text fields no
+    Content-Type: they are UTF-8. Line ends in values are left as they are, where a browser would
+    make each a CRLF: what is sent is what was given.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, Sendable] | Iterable[tuple[str, Sendable]] = (),
+        *,
+        boundary: str | None = None,
+        headers: HeadersLike | None = None,
+    ) -> None:
+        super().__init__("form-data", boundary=boundary, headers=headers)
+        if isinstance(fields, Mapping):
+            fields = cast("Mapping[str, Sendable]", fields).items()
+        for name, value in fields:
+            self.add(name, value)
+
+    def add(
+        self,
+        name: str,
+        value: Sendable,
+        *,
+        filename: str | None = None,
+        content_type: str | None = None,
+        headers: HeadersLike | None = None,
+    ) -> Payload:
+        """Add a field: its payload.
+
+        A file, a path and a received file part bring their `filename` along; what has one is a
+        file, with a content type: that of its name, else `application/octet-stream`. `headers`
+        are further headers. Numbers raise `TypeError`: what they look like is not for us to say.
+        `WriteError` is raised for a control character in a name.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"expected text as the name of a field, got {type(name).__name__}")
+        payload = self._payload(value, headers)
+        content = payload.content
+        if filename is None:
+            filename = content.filename
+        payload.set_content_disposition("form-data", name=name, filename=filename)
+        if content_type is not None:
+            payload.headers["Content-Type"] = content_type
+        elif (
+            filename is None
+            and content.is_field
+            and "Content-Type" not in CIMultiDict(headers or ())
+        ):
+            payload.headers.popall("Content-Type", None)
+        payload.head(form=True)
+        self.parts.append(payload)
+        return payload

@@ -1,0 +1,124 @@
+"""What a body can be written to: one function that makes an async `send` of any of it.
+
+Knows: the shapes of streams, files and writers in asyncio, trio, anyio and aiohttp.
+Must not know: multipart.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
+__all__ = ["ByteSink", "open_sink"]
+
+
+@runtime_checkable
+class SupportsSend(Protocol):
+    """An anyio send stream: `await send(data)`."""
+
+    async def send(self, item: bytes, /) -> None: ...
+
+
+@runtime_checkable
+class SupportsSendAll(Protocol):
+    """A trio send stream: `await send_all(data)`."""
+
+    async def send_all(self, data: bytes, /) -> None: ...
+
+
+@runtime_checkable
+class SupportsAsyncWrite(Protocol):
+    """An async file, a stream writer or response of aiohttp: `await write(data)`."""
+
+    async def write(self, data: bytes, /) -> Any: ...
+
+
+@runtime_checkable
+class SupportsWrite(Protocol):
+    """A binary file, written in worker threads; with `drain`, an asyncio `StreamWriter`."""
+
+    def write(self, data: bytes, /) -> Any: ...
+
+
+Send: TypeAlias = Callable[[bytes], Awaitable[object]]
+ByteSink: TypeAlias = SupportsSend | SupportsSendAll | SupportsAsyncWrite | SupportsWrite | Send
+"""What `MultipartWriter.write` can write to."""
+
+
+def open_sink(obj: object) -> Send:
+    """An async function that sends bytes to whatever a body can be written to; else `TypeError`.
+
+    The bytes that it was given have been taken as a whole when it returns.
+    """
+    given: Any = obj
+    for name in ("send", "send_all"):
+        if inspect.iscoroutinefunction(getattr(given, name, None)):
+            send: Send = getattr(given, name)
+            return send
+    write = getattr(given, "write", None)
+    if callable(write):
+        if inspect.iscoroutinefunction(write):
+            return _whole(write)
+        if inspect.iscoroutinefunction(getattr(given, "drain", None)):
+            return _drained(given)
+        if isinstance(obj, io.BytesIO):
+            return _in_memory(obj)
+        if not isinstance(obj, io.TextIOBase):
+            return _whole(lambda data: to_thread.run_sync(write, data))
+    elif callable(given):
+        return _called(given)
+    raise TypeError(
+        "expected a send stream, a stream writer, a binary file or an async callable to write to, "
+        f"got {type(obj).__name__}"
+    )
+
+
+def _whole(write: Callable[[Any], Awaitable[Any]]) -> Send:
+    """A file may take less than it was given (`io.RawIOBase.write`), and says how much."""
+
+    async def send(data: bytes) -> None:
+        taken = await write(data)
+        if type(taken) is not int or taken >= len(data):
+            return
+        rest = memoryview(data)[taken:]
+        while rest:
+            taken = await write(rest)
+            if type(taken) is not int or taken < 1:
+                raise TypeError(f"expected a blocking file, got one whose write() gives {taken!r}")
+            rest = rest[taken:]
+
+    return send
+
+
+def _drained(writer: Any) -> Send:
+    async def send(data: bytes) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    return send
+
+
+def _in_memory(file: io.BytesIO) -> Send:
+    async def send(data: bytes) -> None:
+        await checkpoint()
+        file.write(data)
+
+    return send
+
+
+def _called(call: Callable[[bytes], object]) -> Send:
+    async def send(data: bytes) -> None:
+        answer = call(data)
+        if not inspect.isawaitable(answer):
+            raise TypeError(
+                "expected an async callable to write to, "
+                f"got one that gives {type(answer).__name__}"
+            )
+        await answer
+
+    return send

@@ -1,0 +1,311 @@
+"""`MultipartWriter`: a multipart body, made of anything that can be sent.
+
+Knows: its parts, its boundary and its size. Must not know: forms, requests, responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from json import dumps
+from types import TracebackType
+from typing import Any, Self, TypeAlias, cast
+from urllib.parse import urlencode
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from mpflow.contents import Content, Reading, Sendable
+from mpflow.errors import InvalidBoundary, LimitExceeded, WriteError, excerpt
+from mpflow.outgoing import More, Outgoing
+from mpflow.part import Part
+from mpflow.payloads import HeadersLike, Payload, merged_headers
+from mpflow.sinks import ByteSink, open_sink
+from mpflow.wire.boundary import check_boundary, new_boundary
+from mpflow.wire.headers import format_head, format_parameter
+from mpflow.wire.limits import Limits
+
+__all__ = ["Item", "MultipartWriter"]
+
+Item: TypeAlias = Sendable | Payload | tuple[Sendable, HeadersLike]
+"""What `parts=` may give: an object, a `Payload`, or an object with its headers."""
+
+
+class MultipartWriter:
+    """A `multipart/*` body that is written: to a stream, or by iterating over it.
+
+        with MultipartWriter("mixed") as root:
+            root.append("text")
+            root.append_json({"test": "passed"})
+            root.append(Path("photo.gif"))
+            with root.nested("related") as related:
+                related.append(b"data", {"Content-ID": "<data>"})
+        await client.post(url, content=root, headers=root.headers)
+
+    `boundary` is made from `secrets` where none is given. `parts` is an async iterable of what is
+    to be sent after the parts that were appended: each is used up before the next is asked for.
+    `headers` are further headers of the message; `params` further parameters of its content type
+    (`type` and `start` of a related one).
+
+    A writer is an async iterable of bytes, in chunks of at most 1 MiB, and not a sync one. Sizes
+    are checked while it is written, and so is every body for the boundary: `WriteError` where
+    either is wrong, before a byte of it goes out; in a stream, before that chunk. Files that are
+    given open are read from where they stand, and not closed; paths are opened and closed. Each
+    is read in worker threads.
+    """
+
+    def __init__(
+        self,
+        subtype: str = "mixed",
+        *,
+        boundary: str | None = None,
+        parts: AsyncIterable[Item] | None = None,
+        headers: HeadersLike | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        self.boundary: str = new_boundary() if boundary is None else _checked(boundary)
+        """The boundary, as it stands in the content type and between the parts."""
+        self.parts: list[Payload] = []
+        """The parts that were appended. It may be changed until the body is written."""
+        self._form = subtype.lower() == "form-data"
+        self._more = parts
+        self._more_used = False
+        try:
+            # `type/subtype` of two tokens, which a parameter's name is, too.
+            format_parameter(subtype, "")
+            content_type = f"multipart/{subtype}"
+            for name, value in {"boundary": self.boundary, **(params or {})}.items():
+                content_type += f"; {format_parameter(name, value)}"
+            self._headers = CIMultiDict([("Content-Type", content_type)])
+            if headers is not None:
+                mapping = isinstance(headers, Mapping)
+                self._headers.extend(cast("Mapping[str, str]", headers) if mapping else headers)
+            format_head(self._headers.items())
+        except ValueError as error:
+            raise WriteError(str(error)) from error
+        self.content_type = content_type
+        """The content type with its boundary, in quotes where it needs them."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.content_type} of {len(self.parts)} parts>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing: `with` only shows what belongs to which level."""
+
+    # -- the parts ----------------------------------------------------------------------------
+
+    def append(self, obj: Sendable | Payload, headers: HeadersLike | None = None) -> Payload:
+        """Add a part: its payload, whose headers may still be changed.
+
+        `headers` override what stands there by default: for text `text/plain; charset=utf-8`; for
+        a file the content type that its name speaks of, and `attachment` with that name; and, but
+        in a form, the Content-Length where it is known. A received `Part` comes with all its own
+        headers. Raises `TypeError` for what cannot be sent, and `WriteError` for what cannot be a
+        header.
+        """
+        payload = self._payload(obj, headers)
+        self.parts.append(payload)
+        return payload
+
+    def append_json(
+        self,
+        obj: Any,
+        headers: HeadersLike | None = None,
+        *,
+        encoder: Callable[[Any], str | bytes] = dumps,
+    ) -> Payload:
+        """Add a part of JSON (RFC 8259), `application/json`."""
+        data = encoder(obj)
+        body = data.encode() if isinstance(data, str) else data
+        return self.append(body, merged_headers([("Content-Type", "application/json")], headers))
+
+    def append_form(
+        self,
+        fields: Mapping[str, Any] | Iterable[tuple[str, Any]],
+        headers: HeadersLike | None = None,
+    ) -> Payload:
+        """Add a part of `application/x-www-form-urlencoded`; a list of values is repeated."""
+        given: Any = fields
+        pairs: Any = given if hasattr(given, "items") else list(given)
+        body = urlencode(pairs, doseq=True).encode()
+        kind = ("Content-Type", "application/x-www-form-urlencoded")
+        return self.append(body, merged_headers([kind], headers))
+
+    def append_part(self, part: Part, headers: HeadersLike | None = None) -> Payload:
+        """Add a received part: all its headers, and what is left of its body, byte for byte.
+
+        It must still be current when its turn comes, else `anyio.ClosedResourceError` is raised.
+        """
+        if not isinstance(part, Part):
+            raise TypeError(f"expected a received part, got {type(part).__name__}")
+        return self.append(part, headers)
+
+    def nested(
+        self,
+        subtype: str = "mixed",
+        *,
+        boundary: str | None = None,
+        headers: HeadersLike | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> MultipartWriter:
+        """Add a part that is a multipart itself, and give its writer."""
+        inner = MultipartWriter(subtype, boundary=boundary, headers=headers, params=params)
+        self.append(inner)
+        return inner
+
+    def _payload(self, obj: object, headers: HeadersLike | None) -> Payload:
+        if isinstance(obj, Payload):
+            if headers is not None:
+                obj.headers.update(merged_headers((), headers))
+            return obj
+        if isinstance(obj, MultipartWriter):
+            if obj._holds(self):
+                raise WriteError("expected a writer that does not hold this one")
+            return Payload.of(
+                _Nested(obj), merged_headers(obj._headers.items(), headers), form=self._form
+            )
+        return Payload.of(cast("Sendable", obj), headers, form=self._form)
+
+    def _holds(self, other: MultipartWriter) -> bool:
+        inner = [p.content.writer for p in self.parts if isinstance(p.content, _Nested)]
+        return self is other or any(writer._holds(other) for writer in inner)
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The headers of the message: its Content-Type, those that were given, and the
+        Content-Length where the size is known by now."""
+        headers = CIMultiDict(self._headers)
+        if (size := self.size) is not None:
+            headers["Content-Length"] = str(size)
+        return CIMultiDictProxy(headers)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole body; None where a part of it, or `parts=`, cannot be known before."""
+        if self._more is not None:
+            return None
+        delimiter = len(self.boundary) + 6  # CRLF--boundary CRLF
+        total = len(self.boundary) + 8 if self.parts else len(self.boundary) + 6
+        for number, payload in enumerate(self.parts):
+            size = payload.size
+            if size is None:
+                return None
+            head = len(payload.head(form=self._form).raw)
+            total += delimiter + (head + 2 if head else 0) + 2 + size - (0 if number else 2)
+        return total
+
+    @property
+    def replayable(self) -> bool:
+        """Whether it can be written more than once: every part can, and `parts=` is not given."""
+        return self._more is None and all(payload.replayable for payload in self.parts)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in chunks. Raises `WriteError` where it was written and is not `replayable`."""
+        return self.start()
+
+    async def write(self, sink: ByteSink, *, close_boundary: bool = True) -> None:
+        """Write the body to a stream, a stream writer, a file (in threads) or an async callable.
+
+        The sink is not closed. With `close_boundary=False` the close delimiter is left out, and
+        the body ends where the next delimiter may follow: a frame of
+        `multipart/x-mixed-replace`, say.
+        """
+        send = open_sink(sink)
+        outgoing = self.start(close_boundary=close_boundary)
+        try:
+            async for chunk in outgoing:
+                await send(chunk)
+        finally:
+            await outgoing.aclose()
+
+    async def as_bytes(self) -> bytes:
+        """The whole body in memory."""
+        return b"".join([chunk async for chunk in self.start()])
+
+    def start(self, *, close_boundary: bool = True, path: tuple[int, ...] = ()) -> Outgoing:
+        """Begin to write; `path` is its place in a message around it."""
+        self.check_ready()
+        return Outgoing(
+            self.boundary,
+            tuple(self.parts),
+            self._pull() if self._more is not None else None,
+            form=self._form,
+            close_boundary=close_boundary,
+            path=path,
+        )
+
+    def is_prompt(self) -> bool:
+        """Whether writing it waits for nobody but its sink."""
+        return self._more is None and all(payload.content.prompt for payload in self.parts)
+
+    def check_ready(self) -> None:
+        """Raise `WriteError` where it was written before and cannot be again."""
+        if self._more_used:
+            raise WriteError("expected a body that can be written again, got one of `parts=`")
+        for payload in self.parts:
+            payload.check()
+
+    def _pull(self) -> More:
+        assert self._more is not None
+        self._more_used = True
+        parts = aiter(self._more)
+
+        async def pull() -> Payload:
+            item = await anext(parts)
+            if isinstance(item, tuple):
+                obj, headers = item
+                return self._payload(obj, headers)
+            return self._payload(item, None)
+
+        made = parts is not cast("object", self._more)
+        return pull, getattr(parts, "aclose", None) if made else None
+
+
+class _Nested(Content):
+    """Another writer as the body of a part."""
+
+    content_type: str | None = None
+    measured = False
+    is_field = False
+
+    def __init__(self, writer: MultipartWriter) -> None:
+        self.writer = writer
+
+    @property
+    def replayable(self) -> bool:
+        return self.writer.replayable
+
+    @property
+    def prompt(self) -> bool:
+        return self.writer.is_prompt()
+
+    def size(self, charset: str) -> int | None:
+        return self.writer.size
+
+    def check(self) -> None:
+        self.writer.check_ready()
+
+    def open(self, charset: str, path: tuple[int, ...]) -> Reading:
+        return self.writer.start(path=path)
+
+
+def _checked(boundary: str) -> str:
+    try:
+        raw, deviation = check_boundary(boundary, limits=Limits())
+    except (InvalidBoundary, LimitExceeded) as error:
+        raise WriteError(error.message) from error
+    if deviation is not None:
+        raise WriteError(
+            f"expected a boundary of the characters of RFC 2046, 5.1.1, got {excerpt(raw)}"
+        )
+    return boundary

@@ -1,0 +1,172 @@
+"""`FormData`: fields as browsers send them, and what the reader makes of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mpflow import FormData, MultipartReader, MultipartWriter, Part, WriteError
+from mpflow.testing import Chunked, part
+from tests.support import crlf
+
+pytestmark = pytest.mark.anyio
+
+
+async def fields(form: MultipartWriter) -> list[tuple[str | None, str | None, bytes]]:
+    data = await form.as_bytes()
+    assert form.size in (None, len(data))
+    reader = MultipartReader(data, form.content_type, strict=True)
+    return [(p.name, p.filename, await p.read()) async for p in reader]
+
+
+async def test_the_bytes_of_a_form(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.gif"
+    photo.write_bytes(b"GIF89a")
+    form = FormData({"user": "é"}, boundary="b")
+    form.add("raw", b"\0")
+    form.add("photo", photo)
+    form.add("note", "text", filename="note", content_type="text/x-note")
+    form.add("data", b"x", filename="data", headers={"X-A": "1"})
+    form.add("meta", "{}", content_type="application/json")
+    expected = crlf("""\
+--b
+Content-Disposition: form-data; name="user"
+
+é
+--b
+Content-Disposition: form-data; name="raw"
+
+\0
+--b
+Content-Type: image/gif
+Content-Disposition: form-data; name="photo"; filename="photo.gif"
+
+GIF89a
+--b
+Content-Type: text/x-note
+Content-Disposition: form-data; name="note"; filename="note"
+
+text
+--b
+Content-Type: application/octet-stream
+X-A: 1
+Content-Disposition: form-data; name="data"; filename="data"
+
+x
+--b
+Content-Type: application/json
+Content-Disposition: form-data; name="meta"
+
+{}
+--b--
+""")
+    assert await form.as_bytes() == expected
+    assert form.headers["Content-Type"] == "multipart/form-data; boundary=b"
+    assert form.size == len(expected)
+    assert form.replayable
+
+
+NAMES = ["", "a b", 'a"b', "a\r\nb", "a\rb", "a\nb", "日本 🦊", "a;b=c", "a'b", "é.txt"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_hard_names(name: str) -> None:
+    form = FormData()
+    form.add(name, "value")
+    form.add("file", b"x", filename=name)
+    raw = await form.as_bytes()
+    escaped = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    assert f'name="{escaped}"\r\n'.encode() in raw
+    assert f'filename="{escaped}"\r\n'.encode() in raw
+    found = [(p.name, p.filename) async for p in MultipartReader(raw, form.content_type)]
+    assert found == [(name, None), ("file", name)]
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a\x1fb", "a\x7fb"])
+def test_names_that_cannot_be(bad: str) -> None:
+    form = FormData()
+    with pytest.raises(WriteError):
+        form.add(bad, "x")
+    with pytest.raises(WriteError):
+        form.add("x", "x", filename=bad)
+    with pytest.raises(WriteError):
+        form.add("x", "x", content_type=f"text/{bad}")
+    assert form.parts == []
+
+
+async def test_line_ends_of_values_are_left_alone() -> None:
+    assert await fields(FormData({"a": "1\n2\r3\r\n"})) == [("a", None, b"1\n2\r3\r\n")]
+
+
+async def test_pairs_and_kinds() -> None:
+    form = FormData([("a", "1"), ("a", "2"), ("b", Chunked(b"stream"))])
+    form.add("c", io.BytesIO(b"memory"))
+    form.add("d", io.StringIO("text"))
+    form.add("e", bytearray(b"bytes"))
+    assert await fields(form) == [
+        ("a", None, b"1"),
+        ("a", None, b"2"),
+        ("b", None, b"stream"),
+        ("c", None, b"memory"),
+        ("d", None, b"text"),
+        ("e", None, b"bytes"),
+    ]
+
+
+async def test_text_in_another_charset() -> None:
+    form = FormData()
+    form.add("a", "é", content_type="text/plain; charset=latin-1")
+    assert await fields(form) == [("a", None, b"\xe9")]
+
+
+async def test_a_received_part_under_another_name() -> None:
+    given: Part = part(b"x", name="old", filename="f.txt", content_type="text/x-any")
+    form = FormData()
+    form.add("new", given)
+    data = await form.as_bytes()
+    async for p in MultipartReader(data, form.content_type):
+        assert (p.name, p.filename, p.content_type) == ("new", "f.txt", "text/x-any")
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True, None, ["a"], {"a": "b"}])
+def test_values_that_are_refused(value: Any) -> None:
+    with pytest.raises(TypeError, match="to send, got"):
+        FormData({"a": value})
+    name: Any = 1
+    with pytest.raises(TypeError, match="name of a field"):
+        FormData({name: "a"})
+
+
+@pytest.mark.parametrize("header", ["Content-Encoding", "Content-Transfer-Encoding"])
+def test_codings_have_no_place_in_a_form(header: str) -> None:
+    coding = "gzip" if header == "Content-Encoding" else "base64"
+    with pytest.raises(WriteError, match="RFC 7578"):
+        FormData().add("a", b"x", headers={header: coding})
+
+
+async def test_every_part_of_a_form_has_a_name() -> None:
+    form = FormData({"a": "1"})
+    form.append("nameless")
+    with pytest.raises(WriteError, match="expected a name"):
+        await form.as_bytes()
+    form.parts[1].set_content_disposition("form-data", name="b")
+    assert [name for name, *_ in await fields(form)] == ["a", "b"]
+
+
+async def test_a_file_of_a_form_writer_brings_no_name_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "photo.gif"
+    path.write_bytes(b"x")
+    form = MultipartWriter("form-data")
+    form.append(path)
+    with pytest.raises(WriteError, match="expected a name"):
+        await form.as_bytes()
+
+
+async def test_a_relayed_form() -> None:
+    first = FormData({"a": "1", "b": "2"})
+    reader = MultipartReader(await first.as_bytes(), first.content_type)
+    relay = MultipartWriter("form-data", parts=reader, boundary=first.boundary)
+    assert await relay.as_bytes() == await first.as_bytes()
