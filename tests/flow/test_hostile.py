@@ -60,7 +60,7 @@ class TestNativeCancellation:
         async def handle(part: Part) -> str:
             if part.name == "a":
                 cancel_this_task()
-                await anyio.sleep(0)
+                await checkpoint()
             return await part.text()
 
         with pytest.raises(HandlerCancelled, match="'a'"):
@@ -74,7 +74,7 @@ class TestNativeCancellation:
         async def handle(part: Part) -> str:
             if part.name == "a":
                 cancel_this_task()
-                await anyio.sleep(0)
+                await checkpoint()
             return await part.text()
 
         results = await router.dispatch(MultipartReader(AB, TYPE))
@@ -90,7 +90,7 @@ class TestNativeCancellation:
             if part.name == "a":
                 cancel_this_task()  # and answers before it is delivered
                 return "answered"
-            await anyio.sleep(0)
+            await checkpoint()
             return await part.text()
 
         results = await router.dispatch(MultipartReader(AB, TYPE))
@@ -105,7 +105,7 @@ class TestNativeCancellation:
             if part.name == "a":
                 cancel_this_task()
                 try:
-                    await anyio.sleep(0)
+                    await checkpoint()
                 except asyncio.CancelledError:
                     return "swallowed"
             future = asyncio.get_running_loop().create_future()
@@ -133,7 +133,7 @@ class TestNativeCancellation:
                 seen.append(error)
                 raise
 
-        with pytest.raises(HandlerCancelled):
+        with pytest.raises(HandlerCancelled):  # noqa: PT012 - what leaves the block is tested
             async with router.flow(MultipartReader(AB, TYPE)):
                 assert tasks[0] is not None
                 tasks[0].cancel()
@@ -202,11 +202,11 @@ async def test_a_read_that_outlives_its_handler_never_looks_whole() -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Frozen(Exception):  # noqa: N818
+class Frozen(Exception):
     code: int
 
 
-class Shameful(Exception):  # noqa: N818
+class Shameful(Exception):
     def __repr__(self) -> str:
         raise ZeroDivisionError
 
@@ -256,7 +256,7 @@ class TestContexts:
 
             __hash__ = None  # type: ignore[assignment]
 
-        variable = contextvars.ContextVar("variable", default=Odd())
+        variable = contextvars.ContextVar("variable", default=Odd())  # noqa: B039 - never mutated
         variable.set(Odd())
         router = Router(max_handlers=1)
 
@@ -358,7 +358,7 @@ class TestLateFailures:
         return router
 
     async def test_though_the_flow_was_aborted(self) -> None:
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - what leaves the block is tested
             async with self.failing().flow(MultipartReader(AB, TYPE)) as flow:
                 for _ in range(20):
                     await checkpoint()
@@ -366,7 +366,7 @@ class TestLateFailures:
         assert caught.group_contains(OSError)
 
     async def test_as_a_note_where_the_block_fails_itself(self) -> None:
-        with pytest.raises(KeyError, match="mine") as caught:
+        with pytest.raises(KeyError, match="mine") as caught:  # noqa: PT012 - what leaves the block is tested
             async with self.failing().flow(MultipartReader(AB, TYPE)):
                 for _ in range(20):
                     await checkpoint()
