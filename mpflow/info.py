@@ -15,7 +15,7 @@ from mpflow.errors import PartRef
 from mpflow.filenames import safe_filename
 from mpflow.wire.headers import Head, format_disposition
 
-__all__ = ["PartInfo"]
+__all__ = ["Described", "PartInfo"]
 
 
 @attrs.frozen
@@ -31,6 +31,10 @@ class PartInfo:
     index: int = 0
     path: tuple[int, ...] = (0,)
     size: int | None = None
+    sniffed: bytes | None = attrs.field(default=None, repr=False, kw_only=True)
+    """The first bytes of the body, where a predicate asked for them (`sniff`)."""
+    sniffed_whole: bool = attrs.field(default=False, repr=False, kw_only=True)
+    """Whether `sniffed` is all of the body."""
 
     @classmethod
     def of(
@@ -111,3 +115,59 @@ class PartInfo:
     def ref(self) -> PartRef:
         """How errors name the part."""
         return PartRef(self.path, self.head.name, self.head.filename)
+
+
+class Described:
+    """Something that has a `PartInfo`, and shows what it says as its own."""
+
+    info: PartInfo
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """See `PartInfo.headers`."""
+        return self.info.headers
+
+    @property
+    def name(self) -> str | None:
+        """See `PartInfo.name`."""
+        return self.info.name
+
+    @property
+    def filename(self) -> str | None:
+        """See `PartInfo.filename`."""
+        return self.info.filename
+
+    @property
+    def content_type(self) -> str:
+        """See `PartInfo.content_type`."""
+        return self.info.content_type
+
+    @property
+    def content_type_params(self) -> Mapping[str, str]:
+        """See `PartInfo.content_type_params`."""
+        return self.info.content_type_params
+
+    @property
+    def charset(self) -> str | None:
+        """See `PartInfo.charset`."""
+        return self.info.charset
+
+    @property
+    def disposition(self) -> str | None:
+        """See `PartInfo.disposition`."""
+        return self.info.disposition
+
+    @property
+    def index(self) -> int:
+        """See `PartInfo.index`."""
+        return self.info.index
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """See `PartInfo.path`."""
+        return self.info.path
+
+    @property
+    def is_multipart(self) -> bool:
+        """See `PartInfo.is_multipart`."""
+        return self.info.is_multipart

@@ -105,7 +105,7 @@ class _Branching(Transaction):
         info = self._part.info
         route = Route[Any](
             handler, predicate=any_part(), name=handler_name(handler), on_error=on_error,
-            two_phase=check_handler(handler),
+            two_phase=check_handler(handler), decode=self._part.decode_policy,
         )  # fmt: skip
         if route.two_phase and self._parent is not None and not self._parent.two_phase:
             raise RouteError(

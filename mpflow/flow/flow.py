@@ -8,23 +8,20 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
+import attrs
 from anyio.lowlevel import checkpoint
 
-from mpflow.errors import (
-    LimitExceeded,
-    MissingParts,
-    MultipartError,
-    NoRoute,
-    RouteError,
-    SurplusPart,
-)
+from mpflow.errors import MultipartError, RouteError
+from mpflow.flow.admission import Admission
 from mpflow.flow.channel import CHANNEL_SIZE, Channel
 from mpflow.flow.record import Record
 from mpflow.flow.transaction import Transaction
 from mpflow.info import PartInfo
 from mpflow.level import MAX_CHARSET
 from mpflow.part import Part
+from mpflow.pieces import Pieces
 from mpflow.predicates.implication import literal_name
+from mpflow.predicates.sniffing import MAX_SNIFF, NeedBytes
 from mpflow.reader import MultipartReader
 from mpflow.results import Results
 from mpflow.router import RouteTable
@@ -60,7 +57,8 @@ class Flow(Transaction):
         self._table = table
         self._reader = reader
         self._read_epilogue = epilogue == "read"
-        self._counts: dict[Route[Any], int] = {}
+        self._admission = Admission(table)
+        self._held: _Held | None = None  # a part that is sniffed
         self._open: Record | None = None
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
         self._takes_charset = all(
@@ -100,9 +98,16 @@ class Flow(Transaction):
 
     def _idle_error(self) -> BaseException:
         error = self._reader.idle_error()
-        if self._open is not None:
-            error.part = self._open.info.ref
+        if self._here is not None:
+            error.part = self._here.ref
         return error
+
+    @property
+    def _here(self) -> PartInfo | None:
+        """The part that is open."""
+        if self._held is not None:
+            return self._held.part.info
+        return None if self._open is None else self._open.info
 
     @property
     def _position(self) -> int:
@@ -115,10 +120,10 @@ class Flow(Transaction):
             self._widen()
             await self._read_parts()
         except MultipartError as error:
-            if error.part is None and self._open is not None:
-                error.part = self._open.info.ref
+            if error.part is None and self._here is not None:
+                error.part = self._here.ref
             raise
-        self._check_missing()
+        self._admission.check_missing()
         if self._read_epilogue:
             while not self._reader.at_eof:
                 await self._fill()
@@ -138,7 +143,7 @@ class Flow(Transaction):
                 else:
                     self._on_begin(event.head)
                     await self._on_data(event.data)
-                    self._on_end()
+                    await self._on_end()
                 if crew.full:
                     await self._wait_for_room()
             elif type(event) is NeedData:
@@ -150,7 +155,7 @@ class Flow(Transaction):
             elif type(event) is BodyEnd:
                 return
             else:
-                self._on_end()
+                await self._on_end()
                 if crew.full:
                     await self._wait_for_room()
 
@@ -184,10 +189,15 @@ class Flow(Transaction):
         if self._takes_charset and self._reader.is_charset(part.info):
             self._reader.set_charset(part.info, data)
             return
-        record = self._admit(part, None)
+        try:
+            route = self._admission.route(part.info)
+        except NeedBytes:
+            sniffed = attrs.evolve(part.info, sniffed=data, sniffed_whole=True)
+            route = self._admission.route(sniffed)
+        record = self._record(part, route, None)
         record.size = len(data)
         record.whole_at = 0.0
-        if record.route.max_bytes is not None or self._reader.part_bytes_allowed:
+        if route.max_bytes is not None or self._reader.part_bytes_allowed:
             self._check_size(record)
         if not record.settled:
             self._crew.submit(record)
@@ -198,17 +208,46 @@ class Flow(Transaction):
         if self._takes_charset and self._reader.is_charset(part.info):
             self._naming = part.info, bytearray()
             return
-        record = self._admit(part, channel)
-        self._open = record
+        try:
+            route = self._admission.route(part.info)
+        except NeedBytes as need:
+            self._held = _Held(part, channel, need.count)
+        else:
+            self._open_part(part, route, channel)
+
+    def _open_part(self, part: Part, route: Route[Any], channel: Channel) -> None:
+        self._open = self._record(part, route, channel)
         self._watch_time()
-        self._crew.submit(record)
+        self._crew.submit(self._open)
 
     async def _on_data(self, data: bytes) -> None:
         if self._naming is not None:
             # One byte too many is enough to refuse it.
             name = self._naming[1]
             name += data[: MAX_CHARSET + 1 - len(name)]
+        elif self._held is not None:
+            self._held.pieces.add(data)
+            if self._held.pieces.size >= self._held.count:
+                await self._sniff(self._held, whole=False)
+        else:
+            await self._send(data)
+
+    async def _sniff(self, held: _Held, *, whole: bool) -> None:
+        """Ask the routes again, with the bytes that one of them asked for."""
+        data = held.pieces.take()
+        info = attrs.evolve(held.part.info, sniffed=data[:MAX_SNIFF], sniffed_whole=whole)
+        try:
+            route = self._admission.route(info)
+        except NeedBytes as need:
+            held.count = need.count
+            held.pieces.add(data)
             return
+        self._held = None
+        self._open_part(held.part, route, held.channel)
+        if data:
+            await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
         record = self._open
         assert record is not None
         assert record.channel is not None
@@ -223,12 +262,14 @@ class Flow(Transaction):
                 finally:
                     self._watch.blocked.pop(record, None)  # unless it stalled
 
-    def _on_end(self) -> None:
+    async def _on_end(self) -> None:
         if self._naming is not None:
             info, name = self._naming
             self._naming = None
             self._reader.set_charset(info, bytes(name))
             return
+        if self._held is not None:
+            await self._sniff(self._held, whole=True)
         record, self._open = self._open, None
         assert record is not None
         assert record.channel is not None
@@ -236,25 +277,9 @@ class Flow(Transaction):
         record.channel.end()
         self._crew.whole(record)
 
-    def _admit(self, part: Part, channel: Channel | None) -> Record:
-        """Find the route of a part and make its record, or refuse it."""
+    def _record(self, part: Part, route: Route[Any], channel: Channel | None) -> Record:
+        """The record of a part that a route takes: it exists before its handler is called."""
         info = part.info
-        try:
-            route = self._table.match(info)
-        except MultipartError as error:
-            error.part = error.part or info.ref
-            raise
-        if route is None:
-            raise NoRoute(
-                f"expected a part that a route takes, got one of {info.content_type}",
-                part=info.ref,
-            )
-        count = self._counts[route] = self._counts.get(route, 0) + 1
-        if route.max_count is not None and count > route.max_count:
-            raise SurplusPart(
-                f"expected at most {route.max_count} parts of {route.label} (max_count)",
-                part=info.ref,
-            )
         key = self._table.key_of(route, info)
         record = Record(self._crew, info, route, key, part, channel, two_phase=route.two_phase)
         part.hold(record)
@@ -262,30 +287,17 @@ class Flow(Transaction):
         return record
 
     def _check_size(self, record: Record) -> None:
-        """A part past its limit: refused, or failed alone where its route collects."""
-        own = record.route.max_bytes
-        most = own if own is not None else self._reader.budget.limits.max_part_bytes
-        if most is None or record.size <= most or record.over is not None:
-            return
-        error = LimitExceeded("max_part_bytes" if own is None else "max_bytes", most)
-        error.part = record.info.ref
-        if own is None or record.route.on_error != "collect":
-            raise error
-        record.over = error
-        if record.channel is not None:
-            record.channel.fail(error)
-        else:
-            record.error, record.settled = error, True
-            record.let_go()
+        self._admission.check_size(record, self._reader.budget.limits.max_part_bytes)
 
-    def _check_missing(self) -> None:
-        missing = [
-            route.label
-            for route in self._table.routes
-            if route.required and route not in self._counts
-        ]
-        if missing:
-            raise MissingParts(missing)
+
+@attrs.define(eq=False)
+class _Held:
+    """A part whose first bytes a predicate asks for: none of its handlers is called yet."""
+
+    part: Part
+    channel: Channel
+    count: int
+    pieces: Pieces = attrs.field(factory=Pieces)
 
 
 def _parent(reader: MultipartReader) -> Record | None:

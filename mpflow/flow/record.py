@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import attrs
 
+from mpflow.decoding import DecodePolicy
 from mpflow.errors import HandlerTimeout, LimitExceeded, MultipartError
 from mpflow.flow.channel import Channel
 from mpflow.flow.notes import add_note
@@ -135,6 +136,11 @@ class Record:
             add_note(error, f"in {self.info.ref}, handled by {self.route.name}")
 
     # -- what the part asks of its flow -------------------------------------------------------
+
+    @property
+    def decode(self) -> DecodePolicy:
+        """What handlers that store the part undo of it."""
+        return self.route.decode
 
     def alive(self) -> None:
         """The handler is at work."""

@@ -21,9 +21,11 @@ from mpflow.predicates.make import (
     keywords,
     name,
 )
+from mpflow.predicates.sniffing import NeedBytes, sniff
 
 __all__ = [
     "MatchOptions",
+    "NeedBytes",
     "Predicate",
     "PredicateLike",
     "any_part",
@@ -36,4 +38,5 @@ __all__ = [
     "index",
     "keywords",
     "name",
+    "sniff",
 ]

@@ -1,0 +1,74 @@
+"""`Admission`: which route takes a part, and whether it may.
+
+Knows: routes, how many parts each took, how large a part may be, what must not be missing.
+Must not know: how parts are read, or who calls their handlers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from mpflow.errors import LimitExceeded, MissingParts, MultipartError, NoRoute, SurplusPart
+from mpflow.flow.record import Record
+from mpflow.info import PartInfo
+from mpflow.router import RouteTable
+from mpflow.routes import Route
+
+__all__ = ["Admission"]
+
+
+@attrs.define(eq=False)
+class Admission:
+    """Finds the route of each part of one level, and keeps count."""
+
+    table: RouteTable
+    _counts: dict[Route[Any], int] = attrs.field(factory=dict[Route[Any], int])
+
+    def route(self, info: PartInfo) -> Route[Any]:
+        """The route that takes the part; `NoRoute`, `SurplusPart`, or what a predicate raises."""
+        try:
+            route = self.table.match(info)
+        except MultipartError as error:
+            error.part = error.part or info.ref
+            raise
+        if route is None:
+            raise NoRoute(
+                f"expected a part that a route takes, got one of {info.content_type}",
+                part=info.ref,
+            )
+        count = self._counts[route] = self._counts.get(route, 0) + 1
+        if route.max_count is not None and count > route.max_count:
+            raise SurplusPart(
+                f"expected at most {route.max_count} parts of {route.label} (max_count)",
+                part=info.ref,
+            )
+        return route
+
+    def check_size(self, record: Record, most: int | None) -> None:
+        """A part past its route's `max_bytes`, or past `most`: refused, or failed alone."""
+        own = record.route.max_bytes
+        limit = most if own is None else own
+        if limit is None or record.size <= limit or record.over is not None:
+            return
+        error = LimitExceeded("max_part_bytes" if own is None else "max_bytes", limit)
+        error.part = record.info.ref
+        if own is None or record.route.on_error != "collect":
+            raise error
+        record.over = error
+        if record.channel is not None:
+            record.channel.fail(error)
+        else:
+            record.error, record.settled = error, True
+            record.let_go()
+
+    def check_missing(self) -> None:
+        """All required parts that did not come, together."""
+        missing = [
+            route.label
+            for route in self.table.routes
+            if route.required and route not in self._counts
+        ]
+        if missing:
+            raise MissingParts(missing)
