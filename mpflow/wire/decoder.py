@@ -22,6 +22,12 @@ from mpflow.errors import (
     TruncatedBody,
     excerpt,
 )
+from mpflow.wire.beginnings import (
+    find_header,
+    find_line_feed,
+    line_feed_tokens,
+    starts_with_line_feed,
+)
 from mpflow.wire.block import HeaderBlock
 from mpflow.wire.boundary import check_boundary
 from mpflow.wire.events import (
@@ -37,7 +43,7 @@ from mpflow.wire.events import (
 from mpflow.wire.headers import Deviation, Head, Policy, parse_head
 from mpflow.wire.limits import Budget, Limits
 from mpflow.wire.refusals import empty, no_delimiter, truncated
-from mpflow.wire.scanner import CLOSE, Scanner, Token
+from mpflow.wire.scanner import CLOSE, DELIMITER, OPEN, Scanner, Token
 
 __all__ = ["Decoder"]
 
@@ -52,6 +58,7 @@ _PREAMBLE, _HEADERS, _BODY = range(3)
 _E = TypeVar("_E", bound=MultipartError)
 _END = BodyEnd()
 _PART_END = PartEnd()
+_ODD_BEGINNINGS = frozenset({"bare-lf", "dashed-boundary", "missing-first-delimiter"})
 
 
 class Decoder:
@@ -128,8 +135,8 @@ class Decoder:
         self._index, self._counted = 0, False
         self._head: Head | None = None
         self._skip = self._size = 0
-        if "dashed-boundary" in self._policy.tolerate and self._boundary.startswith(b"--"):
-            self._tokens = self._tokens_dashed()
+        if not self._policy.tolerate.isdisjoint(_ODD_BEGINNINGS):
+            self._tokens = self._tokens_odd()
 
     # -- the public face ----------------------------------------------------------------------
 
@@ -386,11 +393,59 @@ class Decoder:
     def _no_delimiter(self, limit: int | None) -> str:
         return no_delimiter(self._scanner.delimiter, self._boundary, self._begins[2:], limit)
 
-    def _tokens_dashed(self) -> Generator[Token | None, None, None]:
-        """The tokens of a body whose delimiters may lack the two dashes of their own."""
-        scanner = self._scanner
-        usual = scanner.delimiter
-        yield from scanner.find_dashed(self._boundary)
-        if scanner.delimiter != usual:
+    def _tokens_odd(self) -> Generator[Token | None, None, None]:
+        """The tokens of a body whose delimiters may break the rules in ways that are tolerated."""
+        scanner, tolerate, lines = self._scanner, self._policy.tolerate, [b"--" + self._boundary]
+        usual, headless, line = scanner.delimiter, False, None
+        if dashed := "dashed-boundary" in tolerate and self._boundary.startswith(b"--"):
+            lines.append(self._boundary)
+        if "missing-first-delimiter" in tolerate:
+            headless = yield from find_header(scanner, lines)
+        if headless:
+            # No delimiter has shown what it looks like: what is tolerated by name is expected.
+            if "bare-lf" in tolerate and (yield from starts_with_line_feed(scanner)):
+                line = lines[-1]
+                scanner.put_back(b"\n")
+            elif dashed:
+                scanner.delimiter = b"\r\n" + self._boundary
+        elif "bare-lf" in tolerate:
+            line = yield from find_line_feed(scanner, lines)
+        if line is not None:
+            scanner.delimiter, scanner.held = b"\n" + line, b""
+            self._note("bare-lf", "expected lines that end with CRLF, got LF", max(0, self._at))
+        elif dashed and not headless:
+            yield from scanner.find_dashed(self._boundary)
+        if scanner.delimiter.lstrip(b"\r\n") != usual[2:]:
             self._note("dashed-boundary", excerpt(self._boundary), max(0, self._at))
-        yield from scanner.tokens()
+        if headless:
+            text = "expected a delimiter at the start, got a header"
+            self._note("missing-first-delimiter", text, 0)
+            # It has no bytes, and neither has the line end behind it.
+            self._at = -len(scanner.delimiter) - (1 if line is not None else 2)
+            yield b"", DELIMITER
+        yield from scanner.tokens() if line is None else self._with_crlf(line_feed_tokens(scanner))
+
+    def _with_crlf(
+        self, tokens: Generator[Token | None, None, None]
+    ) -> Generator[Token | None, None, None]:
+        """The tokens of a body with bare LFs, with CRLF in its header blocks.
+
+        What stands before a line end goes first, so that a refusal is placed where it belongs.
+        """
+        held = b""
+        for token in tokens:
+            if token is None:
+                yield None
+                continue
+            text, mark = held + token[0], token[1]
+            held = b""
+            while self._state == _HEADERS and (end := text.find(b"\n") + 1):
+                line, text = text[: end - 1].removesuffix(b"\r"), text[end:]
+                yield line, OPEN
+                self._at += end - len(line) - 2  # an added CR is none of the body's bytes
+                yield b"\r\n", OPEN
+            if self._state == _HEADERS and text.endswith(b"\r"):
+                # Half of a line end, or the delimiter's: then it is no part of the header.
+                text, held = text[:-1], b"" if mark else b"\r"
+                self._at += bool(mark)
+            yield text, mark

@@ -37,9 +37,10 @@ def no_delimiter(delimiter: bytes, boundary: bytes, begins: bytes, limit: int | 
     within = "before the body ended" if limit is None else f"within {limit} bytes"
     text = f"expected the delimiter {_shown(delimiter)} {within}, and it did not come"
     if b"\n--" + boundary + b"\n" in b"\n" + begins:
-        return text + ": its lines end with a bare LF, where RFC 2046 asks for CRLF"
+        asks = "its lines end with a bare LF, where RFC 2046 asks for CRLF"
+        return f"{text}: {asks} (tolerate names it 'bare-lf')"
     return text + f"; the body begins with {excerpt(begins)}" if begins else text
 
 
 def _shown(delimiter: bytes, end: bytes = b"") -> str:
-    return excerpt(delimiter[2:] + end, limit=80)
+    return excerpt(delimiter.lstrip(b"\r\n") + end, limit=80)

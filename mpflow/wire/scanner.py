@@ -43,10 +43,10 @@ class Scanner:
     __slots__ = ("_inbox", "_run", "delimiter", "held", "max_line", "padding")
 
     def __init__(self, delimiter: bytes, *, max_line: int | None) -> None:
-        self.delimiter = delimiter
-        self.held = b"\r\n"
-        self.padding = 0
-        self.max_line = max_line
+        self.delimiter: bytes = delimiter
+        self.held: bytes = b"\r\n"
+        self.padding: int = 0
+        self.max_line: int | None = max_line
         self._run = bytearray()  # padding that came cut
         self._inbox: deque[bytes | memoryview] = deque()
 
@@ -85,18 +85,18 @@ class Scanner:
                     if line[:2] == b"\r\n" or (not line and i < last):
                         # "transport-padding := *LWSP-char"
                         self.padding = len(piece) - len(line)
-                        if self._too_long(self.padding):
+                        if self.too_long(self.padding):
                             break
                         yield text, DELIMITER
                         self.padding = 0
                         text = line
                     elif i == last and (line in (b"", b"\r") or piece == b"-"):
-                        if self._too_long(len(piece) - len(line)):
+                        if self.too_long(len(piece) - len(line)):
                             break
                         self.held = self.delimiter + piece
                         if not line:
                             self._run += piece
-                    elif self._too_long(len(piece) - len(line)):
+                    elif self.too_long(len(piece) - len(line)):
                         # Byte by byte it was refused before anybody knew what follows.
                         break
                     else:
@@ -110,8 +110,7 @@ class Scanner:
                 continue
             self.held = self.delimiter  # that of the line: what stands before it is whole
             yield text, OPEN
-            message = f"expected a delimiter line with at most {self.max_line} bytes of padding"
-            raise LimitExceeded("max_header_line", self.max_line, message=message)
+            raise self.refusal()
 
     def _gather(self) -> Generator[None, None, None]:
         """Gather padding that goes on over many chunks, so that it is split but once."""
@@ -122,7 +121,7 @@ class Scanner:
             chunk = self._window()
             rest = chunk.lstrip(b" \t")
             run += chunk[: len(chunk) - len(rest)]
-            if rest or self._too_long(len(run)):
+            if rest or self.too_long(len(run)):
                 self.held = self.delimiter + run
                 self._run = bytearray()
                 self._inbox.appendleft(rest)
@@ -150,8 +149,30 @@ class Scanner:
             return text[:cut]
         return text
 
-    def _too_long(self, padding: int) -> bool:
+    def too_long(self, padding: int) -> bool:
+        """Whether a delimiter line has more padding than it may."""
         return self.max_line is not None and padding > self.max_line
+
+    def refusal(self) -> LimitExceeded:
+        """What is said of such a line."""
+        message = f"expected a delimiter line with at most {self.max_line} bytes of padding"
+        return LimitExceeded("max_header_line", self.max_line, message=message)
+
+    def take(self, most: int = WINDOW) -> bytes | None:
+        """For those who look for delimiters of another kind: up to `most` bytes of what came."""
+        if not self._inbox:
+            return None
+        chunk = self._inbox.popleft()
+        if len(chunk) > most:
+            view = memoryview(chunk)
+            self._inbox.appendleft(view[most:])
+            chunk = view[:most]
+        return bytes(chunk)
+
+    def put_back(self, data: bytes) -> None:
+        """Undo `take`."""
+        if data:
+            self._inbox.appendleft(data)
 
     def find_dashed(self, boundary: bytes) -> Generator[Token | None, None, None]:
         """Choose the delimiter by what comes first: `CRLF--boundary`, or `CRLFboundary`.

@@ -116,7 +116,8 @@ def test_encoding_what_was_decoded_gives_the_same_bytes(
 SOUP = st.lists(
     st.sampled_from(
         [
-            *(b"\r\n", b"\r", b"\n", b"--b", b"\r\n--b", b"--", b" ", b"\t" * 13, b":", b"A: 1", b";"),
+            *(b"\r\n", b"\r", b"\n", b"--b", b"\r\n--b", b"--", b" ", b":", b"A: 1", b";"),
+            b"\t" * 13,  # more than the smallest max_header_line
             *(b'"', b"=", b"\0", b"\xff", b"Content-Disposition: form-data", b"name=", b"a", b"\\"),
             *(
                 b"filename*=UTF-8''%",
@@ -148,7 +149,21 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@given(SOUP | SOUP.map(lambda soup: b"--b\r\n" + soup), OPTIONS, st.sampled_from(["b", "--b"]))
+LINES = st.lists(
+    st.sampled_from(
+        [
+            *(b"\n", b"\n\n", b"\n--b", b"--b", b"--b\n", b"\r\n", b"\r", b"--", b" ", b"\t" * 13),
+            *(b"A: 1", b"A:", b"a"),
+        ]
+    ),
+    max_size=30,
+).map(b"".join)
+"""Lines that end in all ways, for what is tolerated of them."""
+
+
+@given(
+    SOUP | LINES | SOUP.map(lambda soup: b"--b\r\n" + soup), OPTIONS, st.sampled_from(["b", "--b"])
+)
 def test_nothing_but_multipart_errors_leaves_and_no_chunking_matters(
     data: bytes, options: dict[str, Any], boundary: str
 ) -> None:

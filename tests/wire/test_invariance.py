@@ -45,7 +45,8 @@ def test_offset_of_a_part_is_where_its_body_begins(body: Body) -> None:
     for part in observe(body.decoder(), [body.data]).parts:
         assert body.data[part.offset :].startswith(part.data)
         if part.data:
-            assert body.data[: part.offset].endswith(b"\r\n\r\n")
+            blank = (b"\n\n", b"\r\n\r\n") if "bare-lf" in body.codes else b"\r\n\r\n"
+            assert body.data[: part.offset].endswith(blank)
 
 
 @pytest.mark.parametrize("body", VALID, ids=ids)

@@ -54,6 +54,8 @@ TOLERANCES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "bare-cr-lf": "A CR or LF stands alone in a header. Tolerated: an LF ends the line, "
         "a CR becomes a space (RFC 9112, 2.2).",
+        "bare-lf": "The lines of delimiters and headers end with a bare LF. Tolerated: an LF ends "
+        "them where it ends the first delimiter's; bodies are left as they are.",
         "control-character": "A control character stands in a header. Tolerated: it is kept.",
         "dashed-boundary": "The delimiters lack the two dashes before the boundary. "
         "Tolerated: the boundary is taken to hold them already.",
@@ -65,6 +67,8 @@ TOLERANCES: Final[Mapping[str, str]] = MappingProxyType(
         "Tolerated: it counts where no plain one is there.",
         "misplaced-quote": "A quote stands outside of a quoted value. "
         "Tolerated: it is an ordinary character.",
+        "missing-first-delimiter": "The body begins with the headers of the first part, without "
+        "a delimiter before them. Tolerated: they are taken for such.",
         "nul": "A NUL stands in a header. Tolerated: it is kept.",
         "related-type": "The root of a multipart/related has another content type than its `type` "
         "parameter says (RFC 2387, 3.1). Tolerated: that of the root counts.",
