@@ -16,6 +16,16 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 DEFAULT = ["tests", "lint", "types", "layers", "docs", "package"]
+# Whose bodies we read, and who reads ours: tests/peers.
+PEERS = [
+    "django>=5.2,<6",
+    "multipart>=2.0",
+    "python-multipart>=0.0.30",
+    "requests-toolbelt>=1.0",
+    "starlette>=1.0",
+    "urllib3>=2.5",
+    "werkzeug>=3.1",
+]
 # What `full` adds.
 SLOW = ["clients", "fuzz", "bench"]
 
@@ -129,10 +139,10 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Real clients against the real service; one that is missing is a failure, not a skip."""
+    """Real clients against the real service, and peers; one that is missing is a failure."""
     install_for_tests(session)
-    session.install("requests>=2.32")
-    session.run("pytest", "-m", "clients", "tests/clients", *session.posargs)
+    session.install("requests>=2.32", *PEERS)
+    session.run("pytest", "-m", "clients", "tests/clients", "tests/peers", *session.posargs)
 
 
 @nox.session
