@@ -79,6 +79,8 @@ class MultipartWriter:
                 mapping = isinstance(headers, Mapping)
                 self._headers.extend(cast("Mapping[str, str]", headers) if mapping else headers)
             format_head(self._headers.items())
+            if len(self._headers.getall("Content-Type")) > 1:
+                raise ValueError("expected headers without a Content-Type: it follows from subtype")
         except ValueError as error:
             raise WriteError(str(error)) from error
         self.content_type = content_type

@@ -300,6 +300,8 @@ def test_headers_of_the_message() -> None:
     assert dict(root.headers) == {"Content-Type": kind, "X": "1", "Content-Length": "9"}
     root.append(Chunked(b"x"))
     assert "Content-Length" not in root.headers
+    with pytest.raises(WriteError, match="without a Content-Type"):
+        MultipartWriter(headers={"content-type": "text/html"})
     with pytest.raises(TypeError):
         root.headers["Y"] = "2"  # type: ignore[index]
     assert len({MultipartWriter().boundary for _ in range(50)}) == 50

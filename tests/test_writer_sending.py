@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -399,3 +400,58 @@ async def test_paths_are_closed(tmp_path: Path) -> None:
     assert is_open()
     del chunks
     assert not is_open()
+
+
+async def test_an_iterator_that_was_made_is_closed() -> None:
+    class Parts:
+        closed = False
+
+        async def __aiter__(self) -> AsyncIterator[str]:
+            try:
+                yield "one"
+                yield "--b"  # which is refused
+            finally:
+                self.closed = True
+
+    parts = Parts()
+    with pytest.raises(WriteError, match="boundary"):
+        await writer(parts=parts).as_bytes()
+    assert parts.closed
+
+
+@pytest.mark.parametrize("given", ["text", None])
+async def test_files_that_give_no_bytes(given: str | None) -> None:
+    class Odd:
+        def read(self, n: int = -1) -> str | None:
+            return given
+
+    with pytest.raises(TypeError, match="expected a blocking binary file"):
+        await writer(Odd()).as_bytes()
+
+
+async def test_text_of_a_text_file_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("é", "utf-8")
+    root = MultipartWriter(boundary="b")
+    with path.open(encoding="utf-8") as file:
+        root.append(file, {"Content-Type": "text/plain; charset=ascii"})
+        with pytest.raises(WriteError, match="charset can hold"):
+            await root.as_bytes()
+
+
+async def test_large_text_is_coded_piece_by_piece() -> None:
+    text = "é" * 400_000
+    root = MultipartWriter(boundary="b")
+    root.append(text).headers["Content-Encoding"] = "deflate"
+    data = await root.as_bytes()
+    async for part in MultipartReader(data, root.content_type):
+        assert zlib.decompress(await part.read()).decode() == text
+
+
+async def test_a_coded_path_is_closed_when_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"\xff" * 10)
+    root = writer(path)
+    root.parts[0].headers["Content-Transfer-Encoding"] = "7bit"
+    with pytest.raises(WriteError, match="7bit"):
+        await root.as_bytes()
