@@ -16,11 +16,12 @@ from mpflow.errors import PartRef
 from mpflow.frames import Frames
 from mpflow.info import PartInfo
 from mpflow.level import MAX_CHARSET, EventReader
+from mpflow.mail import open_mail
 from mpflow.messages import Message, asgi_message, open_message
 from mpflow.pairs import Pairs
 from mpflow.part import Body, Part
 from mpflow.related import Related
-from mpflow.sources import AsgiReceive, ByteSource, Source
+from mpflow.sources import AsgiReceive, ByteSource, Source, open_source
 from mpflow.walk import Walk
 from mpflow.wire import Limits, PartBegin, PartData, WholePart
 from mpflow.wire.headers import Head
@@ -104,6 +105,36 @@ class MultipartReader(EventReader):
         return cls._of(open_message(message), limits=limits, strict=strict, tolerate=tolerate)
 
     from_response = from_message
+
+    @classmethod
+    async def from_mail(
+        cls,
+        source: ByteSource,
+        *,
+        limits: Limits | None = None,
+        strict: bool = False,
+        tolerate: Iterable[str] = frozenset(),
+    ) -> Self:
+        """A reader of a mail or a saved page (`.eml`, `.mhtml`), whose headers `source` holds too.
+
+        Reads up to the blank line behind the headers, at most `Limits.max_total_header_bytes`.
+        Files that tools have stored with bare LFs need `tolerate={"bare-lf"}`. Raises what the
+        constructor does, `TruncatedBody` where no blank line comes, and `UnsupportedCoding` for a
+        transfer encoding that a multipart may not have.
+        """
+        opened = open_source(source)
+        try:
+            message, found = await open_mail(
+                opened, limits=limits or Limits(), strict=strict, tolerate=tolerate
+            )
+            reader = cls._of(message, limits=limits, strict=strict, tolerate=tolerate)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await opened.aclose()
+            raise
+        known = {deviation.code for deviation in reader.deviations}
+        reader.deviations[:0] = [it for it in found if it.code not in known]
+        return reader
 
     @classmethod
     def _of(
