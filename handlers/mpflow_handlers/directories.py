@@ -1,6 +1,7 @@
 """A directory that stays the same one while parts are staged in it.
 
-Knows: how a directory is opened, shared and closed. Must not know: the files in it.
+Knows: how a directory is opened, shared and closed, and which names in it are promised.
+Must not know: the files in it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ class Directory:
 
     So one that is swapped after it was opened leads no file astray. Who opens the same directory
     at the same time shares one descriptor: thousands of parts that wait for their commit hold one.
+    They also share the names that are promised: each to one file, before any of them is there.
     """
 
     fd: int
     _identity: tuple[int, int]
     _users: int = 1
+    _reserved: set[str] = attrs.field(factory=set[str], init=False)
 
     @classmethod
     def open(cls, path: Path) -> Directory:
@@ -50,6 +53,19 @@ class Directory:
             raise
         syscalls.close(fd)
         return shared
+
+    def reserve(self, name: str) -> bool:
+        """Promise the name to the caller, until `give_up`; False if it is another one's."""
+        with _lock:
+            if name in self._reserved:
+                return False
+            self._reserved.add(name)
+            return True
+
+    def give_up(self, name: str) -> None:
+        """Let others have a name that was reserved."""
+        with _lock:
+            self._reserved.remove(name)
 
     def release(self) -> None:
         """Give it back; the last one closes it."""

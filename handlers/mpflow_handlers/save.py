@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -83,6 +84,8 @@ def check_name(name: object) -> str:
         raise RouteError(f"expected a file's name that can be encoded, got {name[:40]!a}") from None
     if name in ("", ".", "..") or any(char in name for char in "/\\\0"):
         raise RouteError(f"expected a file's name without a directory, got {name[:40]!a}")
+    if any(unicodedata.category(char) == "Cc" for char in name):
+        raise RouteError(f"expected a file's name without control characters, got {name[:40]!a}")
     if size > NAME_BYTES:
         raise RouteError(
             f"expected a file's name of at most {NAME_BYTES} bytes, got {size}: {name[:40]!a}..."
@@ -112,11 +115,12 @@ class Save:
 
     `name` is the file's name, or a callable that makes one of the `PartInfo`; by default it is
     random. A client's filename is never taken by itself: `name=lambda info: info.safe_filename`
-    takes it, made harmless. A name with a separator, `..` and the like raise `RouteError` before
-    anything is created. With `exists="error"` (the default) a name that is taken raises
-    `FileExistsError`, before the body is read and again at commit; with `"suffix"` the file
-    becomes `name-1.ext`, `name-2.ext`, ..., up to 9999. Nothing is ever overwritten. `digests`
-    are names of `hashlib` algorithms, taken of the bytes while they are written.
+    takes it, made harmless. A name with a separator, a control character, `..` and the like raise
+    `RouteError` before anything is created. With `exists="error"` (the default) a name that is
+    taken, or that another part of this process is being saved under, raises `FileExistsError`
+    before the body is read; one that another process took since then, at commit. With `"suffix"`
+    the file becomes `name-1.ext`, `name-2.ext`, ..., up to 9999. Nothing is ever overwritten.
+    `digests` are names of `hashlib` algorithms, taken of the bytes while they are written.
 
     The bytes are stored without their transfer encoding and with their content coding
     (`UnsupportedCoding` where that cannot be done), mode 0600, in batches of 0.5 MiB, in worker

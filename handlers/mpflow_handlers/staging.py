@@ -47,7 +47,7 @@ class Staged:
     """A file that is being received into `directory`, to be called `name` there.
 
     With `suffix` a name that is taken becomes `name-1.ext`, `name-2.ext`, ...; else it raises
-    `FileExistsError`. Call `open`, `write` as often as needed, `finish`, `publish`, each once the
+    `FileExistsError`, also where another file of this process is on its way to that name. Call `open`, `write` as often as needed, `finish`, `publish`, each once the
     one before has returned; and `discard` after any failure, at any time, from any thread.
     """
 
@@ -63,6 +63,7 @@ class Staged:
     _fd: int | None = attrs.field(default=None, init=False)
     _temporary: str | None = attrs.field(default=None, init=False)
     _linked: str | None = attrs.field(default=None, init=False)
+    _reserved: str | None = attrs.field(default=None, init=False)
     _identity: tuple[int, int] | None = attrs.field(default=None, init=False)
     _over: bool = attrs.field(default=False, init=False)
 
@@ -74,8 +75,8 @@ class Staged:
             with _naming(self.directory):
                 self._at = Directory.open(self.directory)
             with self._naming_file():
-                if not self.suffix and self._stat(self.name) is not None:
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                if not self.suffix:
+                    self._claim()
                 if not self._open_nameless():
                     self._open_temporary()
                 # Explicitly: the mode that `open` takes is cut by the umask of the process.
@@ -138,6 +139,13 @@ class Staged:
 
     # -- steps --------------------------------------------------------------------------------
 
+    def _claim(self) -> None:
+        """Reserve the name: two parts of one body are told apart now, not at half a commit."""
+        if not self._reserve(self.name):
+            raise FileExistsError(errno.EEXIST, "another part is being saved under this name")
+        if self._stat(self.name) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
     def _open_nameless(self) -> bool:
         flag = getattr(os, "O_TMPFILE", 0)
         if not flag:
@@ -181,6 +189,8 @@ class Staged:
     def _link(self) -> str:
         at = self._directory().fd
         for name in self._names():
+            if not self._reserve(name):
+                continue
             with suppress(FileExistsError):
                 if self._temporary is not None:
                     syscalls.system.link(self._temporary, name, dir_fd=at)
@@ -197,6 +207,21 @@ class Staged:
             for number in range(1, _TRIES):
                 yield _fitted(stem, f"-{number}{extension}")
 
+    def _reserve(self, name: str) -> bool:
+        """Have the name in place of the one before; False if another file is to get it."""
+        if name == self._reserved:
+            return True
+        if not self._directory().reserve(name):
+            return False
+        self._give_up()
+        self._reserved = name
+        return True
+
+    def _give_up(self) -> None:
+        if self._reserved is not None:
+            self._directory().give_up(self._reserved)
+            self._reserved = None
+
     def _stat(self, name: str) -> os.stat_result | None:
         with suppress(FileNotFoundError):
             return syscalls.system.lstat(name, dir_fd=self._directory().fd)
@@ -212,6 +237,7 @@ class Staged:
 
     def _release(self) -> None:
         self._over = True
+        self._give_up()
         fd, at = self._fd, self._at
         self._fd = self._at = None
         if fd is not None:

@@ -68,7 +68,9 @@ def part_of(
     **info: Any,
 ) -> Part:
     """A part with that body: whole in hand where it is bytes, else received piece by piece."""
-    level = SimpleNamespace(budget=Budget(limits or Limits()), charset=charset, nested=None)
+    level = SimpleNamespace(
+        budget=Budget(limits or Limits()), charset=charset, nested=None, holder=None
+    )
     made = PartInfo.of(**{"name": "f", "filename": "f.bin", **info})
     kind = Part if hold else Unheld
     if isinstance(body, bytes):

@@ -185,7 +185,8 @@ async def test_a_timeout_leaves_nothing(tmp_path: Path, system: Seam) -> None:
 
 # -- names ------------------------------------------------------------------------------------
 
-BAD_NAMES = ["", ".", "..", "a/b", "/a", "..\\a", "a\0", "é" * 128, "\ud800", ".mpflow-1.part"]
+BAD_NAMES = ["", ".", "..", "a/b", "/a", "..\\a", "a\0", "a\n", "\x1b[1ma", "a\x85",
+             "é" * 128, "\ud800", ".mpflow-1.part"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
@@ -328,24 +329,29 @@ async def test_a_taken_name_gets_a_suffix(
 
 
 async def _save_at_once(save: Save, count: int, *, hold: bool) -> tuple[list[Saved], int]:
-    """Stage `count` parts, each with a body of its own, then commit them all at once."""
+    """Stage `count` parts, each with a body of its own, then commit at once what was staged."""
     saved: list[Saved] = []
     refused = 0
-    staged = 0
-    all_staged = anyio.Event()
+    tried = 0
+    all_tried = anyio.Event()
+
+    def one_more() -> None:
+        nonlocal tried
+        tried += 1
+        if tried == count:
+            all_tried.set()
 
     async def one(number: int) -> None:
-        nonlocal refused, staged
+        nonlocal refused
         try:
             async with save(part_of(b"%d" % number, hold=hold, index=number)) as value:
-                staged += 1
-                if staged == count:
-                    all_staged.set()
-                await all_staged.wait()
+                one_more()
+                await all_tried.wait()
             saved.append(value)
             assert value.path.read_bytes() == b"%d" % number
         except FileExistsError:
             refused += 1
+            one_more()
 
     async with anyio.create_task_group() as tasks:
         for number in range(count):

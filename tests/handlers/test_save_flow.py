@@ -118,17 +118,50 @@ async def test_one_name_twice_with_suffixes(tmp_path: Path) -> None:
     assert saved == [("a.txt", b"1"), ("a-1.txt", b"2"), ("a-2.txt", b"3")]
 
 
-async def test_one_name_twice_without(tmp_path: Path) -> None:
+async def test_one_name_twice_is_refused_before_anything_is_committed(tmp_path: Path) -> None:
     before = descriptors()
-    with pytest.raises(CommitFailed) as caught:
+    with pytest.raises(FileExistsError, match="another part") as caught:
         await router_of(by_filename(tmp_path)).dispatch(
             message(("a", b"1"), ("a", b"2"), ("b", b"3"))
         )
+    assert caught.value.filename == str(tmp_path / "a")
+    assert "part 1 'f' (file 'a')" in caught.value.__notes__[0]
+    assert names(tmp_path) == []
+    assert descriptors() == before
+
+
+async def test_one_name_twice_where_failures_are_collected(tmp_path: Path) -> None:
+    router = router_of(by_filename(tmp_path), on_error="collect")
+    results = await router.dispatch(message(("a", b"1"), ("a", b"2"), ("b", b"3")))
+    assert [type(one.error) for one in results] == [type(None), FileExistsError, type(None)]
+    assert names(tmp_path) == ["a", "b"]
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+async def test_one_name_in_two_messages_at_once(tmp_path: Path) -> None:
+    """The name is the first one's until its commit, and free again after its rollback."""
+    router = router_of(by_filename(tmp_path))
+    async with router.flow(message(("a", b"1"))) as flow:
+        with pytest.raises(FileExistsError, match="another part"):
+            await router.dispatch(message(("b", b"2"), ("a", b"2")))
+        assert "b" not in names(tmp_path)
+        await flow.abort()
+    await router.dispatch(message(("a", b"3")))
+    assert (tmp_path / "a").read_bytes() == b"3"
+
+
+async def test_a_name_that_is_taken_at_half_the_commit(tmp_path: Path) -> None:
+    before = descriptors()
+    with pytest.raises(CommitFailed) as caught:
+        async with router_of(by_filename(tmp_path)).flow(
+            message(("a", b"1"), ("b", b"2"), ("c", b"3"))
+        ):
+            (tmp_path / "b").write_bytes(b"theirs")
     assert isinstance(caught.value.__cause__, FileExistsError)
     assert [one.value.path for one in caught.value.committed] == [tmp_path / "a"]
-    assert [one.part.filename for one in caught.value.rolled_back] == ["b"]
-    assert names(tmp_path) == ["a"]
-    assert (tmp_path / "a").read_bytes() == b"1"
+    assert [one.part.filename for one in caught.value.rolled_back] == ["c"]
+    assert names(tmp_path) == ["a", "b"]
+    assert (tmp_path / "b").read_bytes() == b"theirs"
     assert descriptors() == before
 
 

@@ -84,3 +84,41 @@ def test_one_directory_by_two_ways_is_opened_once(tmp_path: Path) -> None:
     two.publish()
     assert descriptors() == before
     assert names(directory) == ["2"]
+
+
+def test_a_name_is_promised_to_one_file_at_a_time(tmp_path: Path) -> None:
+    before = descriptors()
+    first, second = staged_in(tmp_path), staged_in(tmp_path)
+    first.open()
+    with pytest.raises(FileExistsError, match=r"another part .*a\.txt"):
+        second.open()
+    second.discard()  # it gives up nothing that is not its own
+    third = staged_in(tmp_path)
+    with pytest.raises(FileExistsError, match="another part"):
+        third.open()
+    third.discard()
+    first.discard()
+    assert save(staged_in(tmp_path)) == "a.txt"
+    assert descriptors() == before
+
+
+def test_a_promised_name_is_promised_by_every_way_to_its_directory(tmp_path: Path) -> None:
+    directory, other = tmp_path / "in", tmp_path / "other"
+    directory.mkdir()
+    other.symlink_to(directory)
+    first, second, elsewhere = staged_in(directory), staged_in(other), staged_in(tmp_path)
+    first.open()
+    with pytest.raises(FileExistsError, match="another part"):
+        second.open()
+    assert save(elsewhere) == "a.txt"
+    for staged in (first, second):
+        staged.discard()
+
+
+def test_a_suffix_leaves_promised_names_alone(tmp_path: Path) -> None:
+    promised = staged_in(tmp_path)
+    promised.open()
+    promised.finish([b"promised"], hold=True)
+    assert save(staged_in(tmp_path, suffix=True)) == "a-1.txt"
+    assert promised.publish() == "a.txt"
+    assert (tmp_path / "a.txt").read_bytes() == b"promised"
