@@ -19,7 +19,7 @@ __all__ = ["FormData"]
 
 
 class FormData(MultipartWriter):
-    """A form that is written: a `MultipartWriter` of the subtype `form-data`.
+    """A form that is written: a `MultipartWriter` of the subtype `form-data`::
 
         form = FormData({"user": "ada"})
         form.add("photo", Path("photo.gif"))

@@ -30,7 +30,7 @@ Item: TypeAlias = Sendable | Payload | tuple[Sendable, HeadersLike]
 
 
 class MultipartWriter:
-    """A `multipart/*` body that is written: to a stream, or by iterating over it.
+    """A `multipart/*` body that is written: to a stream, or by iterating over it::
 
         with MultipartWriter("mixed") as root:
             root.append("text")
