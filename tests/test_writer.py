@@ -462,3 +462,27 @@ async def test_a_reader_is_relayed_part_by_part() -> None:
     out = await relay.as_bytes()
     head = b"--b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\r\nfirst\r\n"
     assert out == head + data
+
+
+async def test_a_part_that_is_no_longer_current_is_not_relayed() -> None:
+    source = writer()
+    source.append("one")
+    source.append("two")
+    reader = MultipartReader(Chunked(await source.as_bytes(), 9), source.content_type)
+    gone = await reader.next_part()
+    assert gone is not None
+    await reader.next_part()
+    relay = writer()
+    relay.append_part(gone)
+    with pytest.raises(anyio.ClosedResourceError, match="no longer current"):
+        await relay.as_bytes()
+
+
+async def test_no_parts_to_pull() -> None:
+    send, receive = anyio.create_memory_object_stream[Any](1)
+    async with send, receive:
+        await send.send(5)
+        with pytest.raises(TypeError, match="to send, got int"):
+            await writer(parts=receive).as_bytes()
+        send.close()
+        assert await writer(parts=receive).as_bytes() == b"--b--\r\n"
