@@ -7,6 +7,7 @@ Must not know: multipart, routes, files.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias
@@ -20,9 +21,13 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-LINGER_BYTES: Final = 1024 * 1024
-LINGER_SECONDS: Final = 1.0
-"""How much of a body that nobody wants is still read before the connection may be closed."""
+LINGER_BYTES: Final = 16 * 1024 * 1024
+LINGER_SECONDS: Final = 2.0
+"""How much of a body that nobody wants is still read before the connection may be closed.
+
+Whichever comes first. A chunked body does not say how much of it is left, and a client that
+writes all of it before it reads loses the answer to one that is longer.
+"""
 
 LINGER_KNOWN_BYTES: Final = 64 * 1024 * 1024
 LINGER_KNOWN_SECONDS: Final = 10.0
@@ -30,6 +35,9 @@ LINGER_KNOWN_SECONDS: Final = 10.0
 
 HURRIED_SECONDS: Final = 0.5
 """The same once the service stops."""
+
+# RFC 9112, 3.2.2: absolute-form, of which only the path matters here.
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -84,8 +92,15 @@ class Exchange:
 
     @property
     def path(self) -> str:
-        """The request's path, decoded."""
-        return str(self.scope["path"])
+        """The request's path, decoded.
+
+        RFC 9112, 3.2.2: "a server MUST accept the absolute-form in requests". Servers such as
+        hypercorn put it into ASGI's `path` as it came.
+        """
+        path = str(self.scope["path"])
+        absolute = _ABSOLUTE.match(path)
+        # RFC 9110, 4.2.3: an empty path is the same as "/".
+        return path if absolute is None else path[absolute.end() :] or "/"
 
     def header(self, name: bytes) -> str | None:
         """The value of the first header `name` (in lower case), or None."""

@@ -66,6 +66,10 @@ class Inbox:
     A multipart without a filename is routed by the same rules; what else has a filename is
     stored; JSON is parsed, text decoded, and anything else read as bytes. `max_bytes` bounds a
     whole message (default: None, the disk alone does).
+
+    A part with a filename is a file even if its type is JSON or text: a file that a user picks
+    has the type that its content has, and must be stored as it is. A browser gives a `Blob` the
+    filename `blob`, so JSON that a page sends as one is a file, too.
     """
 
     def __init__(self, directory: Path, *, max_bytes: int | None = None) -> None:

@@ -137,6 +137,15 @@ async def test_bytes_with_an_empty_filename_are_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "unnamed").read_bytes() == b"abc"
 
 
+async def test_json_with_a_filename_is_a_file(tmp_path: Path) -> None:
+    """As a browser sends a `Blob`: it is stored as it is, even where it is no JSON at all."""
+    blob = PartSpec(b'{"a": 1', name="meta", filename="blob", content_type="application/json")
+    told = await part(tmp_path, blob)
+    assert told["saved_as"] == "blob"
+    assert "value" not in told
+    assert (tmp_path / "blob").read_bytes() == b'{"a": 1'
+
+
 async def test_a_multipart_with_a_filename_is_a_file(tmp_path: Path) -> None:
     """A saved page, chosen in a browser: its type comes without the boundary."""
     page = PartSpec(b"--x--", name="f", filename="page.mht", content_type="multipart/related")

@@ -64,6 +64,34 @@ async def test_what_is_read_on_is_bounded_in_bytes() -> None:
     assert LINGER_BYTES <= client.received < 2 * LINGER_BYTES
 
 
+async def test_an_answer_survives_megabytes_of_unknown_length() -> None:
+    """A client that writes 15 MiB in chunks before it reads has all of them taken from it."""
+    count = 15 * 16
+    client = Client(chunks=[CHUNK] * count)
+    await exchange(client).answer(Answer(413))
+    assert client.messages == []
+    assert client.received == count * len(CHUNK)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", "/"),
+        ("/a", "/a"),
+        ("http://x/", "/"),
+        ("http://x", "/"),
+        ("HTTPS://user@x:80/a//b", "/a//b"),
+        ("//x/", "//x/"),
+        ("/http://x/", "/http://x/"),
+        ("ftp://x/", "ftp://x/"),
+        ("*", "*"),
+    ],
+)
+def test_the_path_of_a_request_target(path: str, expected: str) -> None:
+    """RFC 9112, 3.2: origin-form and absolute-form name the same resource."""
+    assert exchange(Client(path=path)).path == expected
+
+
 async def test_a_known_rest_is_read_to_its_end() -> None:
     count = LINGER_KNOWN_BYTES // len(CHUNK)
     length = {"Content-Length": str(count * len(CHUNK))}

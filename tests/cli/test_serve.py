@@ -183,6 +183,16 @@ def test_no_content_type(shared: Service) -> None:
     refused(shared.request("POST", "/", b"abc", {}), 415)
 
 
+def test_a_target_in_absolute_form(shared: Service) -> None:
+    """RFC 9112, 3.2.2."""
+    kind = {"Content-Type": content_type_of()}
+    target = f"http://{shared.host}:{shared.port}"
+    reply = shared.request("POST", f"{target}/", body([("a", "1")]), kind)
+    assert [part["value"] for part in reply.parts] == ["1"]
+    assert shared.request("GET", target).body.startswith(b"<!doctype html>")
+    refused(shared.request("POST", f"{target}/nothing", body([("a", "1")]), kind), 404)
+
+
 def test_other_paths_and_methods(shared: Service) -> None:
     refused(shared.request("GET", "/nothing"), 404)
     assert refused(shared.request("DELETE"), 405)
@@ -200,6 +210,8 @@ def test_too_large_reaches_a_client_that_writes_everything_first(bounded: Servic
     told = refused(send_blocks(bounded, 16), 413)  # by its Content-Length
     assert told["limit"] == "max_total_bytes"
     told = refused(bounded.post([HEAD, bytes(3 * MIB // 2), TAIL]), 413)  # by its bytes
+    assert told["limit"] == "max_total_bytes"
+    told = refused(bounded.post([HEAD, *[bytes(MIB)] * 12, TAIL]), 413)  # chunked, and no end seen
     assert told["limit"] == "max_total_bytes"
     refused(bounded.post([HEAD, bytes(MIB), TAIL], "text/plain"), 415)
     assert bounded.files() == []
