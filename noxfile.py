@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import nox
@@ -15,6 +16,11 @@ import nox
 ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+# Whose messages `MultipartReader.from_message` takes, beside those in the group `test`.
+MESSAGES = [
+    *("starlette>=0.48", "fastapi>=0.118", "litestar>=2.18", "falcon>=4.1", "blacksheep>=2.4"),
+    *("httpx2>=2", "niquests>=3.15"),
+]
 DEFAULT = ["tests", "lint", "types", "layers", "docs", "package"]
 # Whose bodies we read, and who reads ours: tests/peers.
 PEERS = [
@@ -27,7 +33,10 @@ PEERS = [
     "werkzeug>=3.1",
 ]
 # What `full` adds.
-SLOW = ["clients", "fuzz", "bench"]
+SLOW = ["clients", "conformance", "fuzz", "bench"]
+# What `conformance` runs: the source distributions that hold the suites. Another version may have
+# other cases, and each needs its review.
+SUITES = ["multipart-form-data-conformance==0.1a0", "python-multipart==0.0.34", "Werkzeug==3.1.9"]
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -141,8 +150,24 @@ def package(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Real clients against the real service, and peers; one that is missing is a failure."""
     install_for_tests(session)
-    session.install("requests>=2.32", *PEERS)
+    session.install("requests>=2.32", *PEERS, *MESSAGES)
     session.run("pytest", "-m", "clients", "tests/clients", "tests/peers", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The suites of others, downloaded now and kept by nobody: each case, however it is cut."""
+    install_for_tests(session)
+    session.install(*group("conformance"))
+    suites = Path(session.create_tmp()).resolve() / "suites"
+    shutil.rmtree(suites, ignore_errors=True)
+    download = ("python", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:")
+    session.run(*download, f"--dest={suites}", *SUITES)
+    for path in suites.glob("*.tar.gz"):
+        with tarfile.open(path) as archive:
+            archive.extractall(suites, filter="data")
+    env = {"MPFLOW_SUITES": str(suites)}
+    session.run("pytest", "-m", "conformance", "tests/conformance", *session.posargs, env=env)
 
 
 @nox.session

@@ -152,11 +152,12 @@ def _response_source(given: Any, codings: list[str]) -> Source:
         # What a client's own package would have to undo, it passes on as it is without it.
         _check_response([coding for coding in codings if coding not in _COMMON_CODINGS])
         return _httpx_source(given)
+    if inspect.iscoroutinefunction(getattr(given, "iter_content", None)):  # niquests
+        # First: its `content` is a coroutine that somebody would have to await.
+        return _awaited(lambda: given.iter_content(_READ_SIZE))
     content = getattr(given, "content", None)
     if hasattr(content, "iter_any"):  # aiohttp
         return _undone(open_source(content), codings) if codings else open_source(content)
-    if inspect.iscoroutinefunction(getattr(given, "iter_content", None)):  # niquests
-        return _awaited(lambda: given.iter_content(_READ_SIZE))
     raise TypeError(_EXPECTED + type(given).__name__)
 
 

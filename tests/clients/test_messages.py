@@ -1,0 +1,189 @@
+"""`from_message` with the real requests and responses of frameworks and clients, over HTTP."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from mpflow import ClientDisconnected, MultipartReader, TruncatedBody
+from tests.http import answering
+from tests.support import BODY, TYPE, only_asyncio
+
+pytestmark = [pytest.mark.clients, pytest.mark.anyio]
+
+LARGE = BODY.replace(b"two", b"two" * 100_000)
+HEADERS = {"Content-Type": TYPE}
+Seen = list[Any]
+
+
+async def take(message: object, seen: Seen) -> None:
+    """Note what comes of a message: the sizes of its parts, or what was raised."""
+    try:
+        async with MultipartReader.from_message(message) as reader:
+            seen.append([len(await part.read()) async for part in reader])
+    except Exception as error:
+        seen.append(type(error))
+
+
+# -- frameworks -------------------------------------------------------------------------------
+
+
+def starlette(seen: Seen) -> Any:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def upload(request: Request) -> Response:
+        await take(request, seen)
+        return Response()
+
+    return Starlette(routes=[Route("/", upload, methods=["POST"])])
+
+
+def fastapi(seen: Seen) -> Any:
+    from fastapi import FastAPI, Request
+
+    app = FastAPI()
+
+    async def upload(request: Any) -> None:
+        await take(request, seen)
+
+    upload.__annotations__ = {"request": Request}
+    app.post("/")(upload)
+    return app
+
+
+def litestar(seen: Seen) -> Any:
+    from litestar import Litestar, Request, post
+
+    async def upload(request: Any) -> None:
+        await take(request, seen)
+
+    upload.__annotations__ = {"request": Request, "return": None}
+    return Litestar([post("/")(upload)], request_max_body_size=None)
+
+
+def falcon(seen: Seen) -> Any:
+    from falcon.asgi import App
+
+    class Upload:
+        async def on_post(self, req: Any, resp: Any) -> None:
+            await take(req, seen)
+
+    app = App()
+    app.add_route("/", Upload())
+    return app
+
+
+def blacksheep(seen: Seen) -> Any:
+    from blacksheep import Application, Request, Response, Router
+
+    app = Application(router=Router())
+
+    async def upload(request: Any) -> Response:
+        await take(request, seen)
+        return Response(200)
+
+    upload.__annotations__ = {"request": Request, "return": Response}
+    app.router.add_post("/", upload)
+    return app
+
+
+FRAMEWORKS = [starlette, fastapi, litestar, falcon, blacksheep]
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncGenerator[int]:
+    """The port on which hypercorn serves an application."""
+    stop = anyio.Event()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port: int = listener.getsockname()[1]
+        config = Config()
+        config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it
+    config.accesslog = config.errorlog = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: serve(app, config, shutdown_trigger=stop.wait))
+        yield port
+        stop.set()
+
+
+@only_asyncio
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda made: made.__name__)
+async def test_requests(framework: Callable[[Seen], Any]) -> None:
+    seen: Seen = []
+    async with serving(framework(seen)) as port, httpx.AsyncClient() as client:
+        response = await client.post(f"http://127.0.0.1:{port}/", content=LARGE, headers=HEADERS)
+        assert response.status_code < 300
+        assert seen == [[3, 300_000]]
+
+
+@only_asyncio
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda made: made.__name__)
+async def test_clients_that_go_away(framework: Callable[[Seen], Any]) -> None:
+    seen: Seen = []
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {TYPE}\r\nContent-Length: {len(LARGE)}\r\n"
+    async with serving(framework(seen)) as port:
+        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+            await stream.send(head.encode() + b"\r\n" + LARGE[:1000])
+        with anyio.fail_after(10):
+            while not seen:
+                await anyio.wait_all_tasks_blocked()
+    # Falcon's stream ends as if all were well.
+    assert seen == [TruncatedBody if framework is falcon else ClientDisconnected]
+
+
+# -- clients ----------------------------------------------------------------------------------
+
+
+async def with_httpx2(url: str, seen: Seen) -> None:
+    import httpx2
+
+    async with httpx2.AsyncClient() as client, client.stream("GET", url) as response:
+        await take(response, seen)
+
+
+async def with_niquests(url: str, seen: Seen) -> None:
+    import niquests
+
+    async with niquests.AsyncSession() as session:
+        response = await session.get(url, stream=True)
+        await take(response, seen)
+        await response.close()
+
+
+CODED = [
+    pytest.param({}, LARGE, id="plain"),
+    pytest.param({"Content-Encoding": "gzip"}, gzip.compress(LARGE), id="gzip"),
+]
+
+
+@pytest.mark.parametrize(("more", "sent"), CODED)
+async def test_httpx2(more: dict[str, str], sent: bytes) -> None:
+    await check(with_httpx2, more, sent)
+
+
+@only_asyncio
+@pytest.mark.parametrize(("more", "sent"), CODED)
+async def test_niquests(more: dict[str, str], sent: bytes) -> None:
+    await check(with_niquests, more, sent)
+
+
+async def check(
+    get: Callable[[str, Seen], Awaitable[None]], more: dict[str, str], sent: bytes
+) -> None:
+    seen: Seen = []
+    async with answering(sent, HEADERS | more) as url:
+        await get(url, seen)
+    assert seen == [[3, 300_000]]
