@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from mpflow import Branches, Limits, Part, Router
 from tests.flow.support import Chunks, Field, cut, form, head, nested, read, reader, tail
+from tests.support import only_trio
 
 pytestmark = pytest.mark.anyio
 
@@ -163,10 +164,9 @@ async def test_large_chunks_are_cut(size: int) -> None:
     assert sum(sizes) == 2 * size
 
 
-async def test_a_chunk_of_158_megabytes(anyio_backend_name: str) -> None:
+@only_trio  # once is enough, and the memory is dear
+async def test_a_chunk_of_158_megabytes() -> None:
     """As a server may hand out a whole upload: one chunk, of which pieces of 64 KiB are made."""
-    if anyio_backend_name == "asyncio":
-        pytest.skip("once is enough, and the memory is dear")
     total, most = 158_000_000, 0
     router = Router()
 
