@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import anyio
 import attrs
@@ -15,6 +16,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from mpflow.charsets import text_codec
 from mpflow.errors import (
+    BrokenSource,
     EmptyBody,
     InvalidBoundary,
     InvalidContent,
@@ -58,9 +60,11 @@ class EventReader:
         strict: bool = False,
         tolerate: Iterable[str] = frozenset(),
     ) -> None:
-        policy = Policy(strict=strict, tolerate=frozenset(tolerate))
+        policy = Policy(strict=strict, tolerate=tolerate)
         if content_type is None:
             raise NotMultipart("expected a content type of multipart/*, and there is none")
+        if not isinstance(content_type, str):
+            raise TypeError(f"expected the content type as str, got {content_type!r:.60}")
         parsed = parse_content_type(content_type, policy=policy)
         if not parsed.is_multipart:
             came = excerpt(parsed.essence)
@@ -68,7 +72,7 @@ class EventReader:
         if parsed.boundary is None:
             came = excerpt(content_type, limit=80)
             raise InvalidBoundary(f"expected a boundary in the content type, got {came}")
-        self.content_type = parsed.essence
+        self.content_type: str = parsed.essence
         """Type and subtype in lower case."""
         self.content_type_params: Mapping[str, str] = parsed.params
         """The parameters of the content type, with names in lower case."""
@@ -78,22 +82,36 @@ class EventReader:
         """The headers of the message, or of the part that holds this level."""
         self.deviations: list[Deviation] = list(parsed.deviations)
         """What was accepted though malformed, in order, of this level and those inside it."""
-        self.budget = Budget(limits or Limits())
         self.charset: str | None = None
         """The default charset, once a `_charset_` field has named one."""
-        self._limits_given = limits
+        self.budget: Budget = Budget(limits or Limits(), given=limits is not None)
+        self.holder: Part | None = source if isinstance(source, Part) else None
+        """The part that holds this level, None for the outermost."""
+        if self.holder is not None:
+            self._join(self.holder, content_type, limits)
         self._policy = policy
         self._boundary = parsed.boundary
         self._source = open_source(source)
-        self.holder: Part | None = source if isinstance(source, Part) else None
-        """The part that holds this level, None for the outermost."""
         self._expected: int | None = None  # what Content-Length says
         self._busy = self._started = self._at_eof = self._timed_by_flow = False
-        self.part_bytes_allowed = False
+        self.part_bytes_allowed: bool = False
         """Whether a flow bounds the parts in place of `max_part_bytes`."""
         self._scope: anyio.CancelScope | None = None
         # A wrong boundary is refused now, not at the first part.
         self._decoder = self._make_decoder()
+
+    def _join(self, part: Part, content_type: str, limits: Limits | None) -> None:
+        """Become a level of the message that `part` is of: its limits, counts and deviations."""
+        self.headers = part.headers
+        self.charset = part.default_charset
+        self.budget = part.level.budget.nested(part.path, part=part.info.ref)
+        if limits is not None:
+            self.budget.tighten(limits)
+        if isinstance(part.level, EventReader):
+            found, self.deviations = self.deviations, part.level.deviations
+            # What its own content type deviates in was recorded with its headers.
+            if content_type != part.headers.get("Content-Type"):
+                self._record(found, part.path)
 
     async def next_event(self) -> Event:
         """The next event of this level; reads the source where none is in hand.
@@ -112,6 +130,9 @@ class EventReader:
             return self._decoder.next_event()
         except EmptyBody as error:
             raise self._explain_empty(error) from None
+        except RecursionError:
+            self._decoder = _BROKEN  # an event may be lost; no call, for there is no stack for one
+            raise
 
     @property
     def at_eof(self) -> bool:
@@ -120,18 +141,13 @@ class EventReader:
 
     def limit(self, limits: Limits | None) -> None:
         """For flows: take a router's limits; the tighter of each field where both have some."""
-        if limits is not None and not self._started:
-            given = self._limits_given is not None or self.budget.path
-            self._set_budget(
-                attrs.evolve(
-                    self.budget, limits=self.budget.limits.tighten(limits) if given else limits
-                )
-            )
+        if limits is not None:
+            self._decoder.tighten(limits)
         self._check_expected()
 
     def allow_endless(self) -> None:
         """For streams without end: no count of parts and no totals, unless limits were given."""
-        if self._limits_given is None:
+        if not self.budget.given:
             self.limit(Limits.stream())
 
     def allow_part_bytes(self, most: int) -> None:
@@ -151,14 +167,22 @@ class EventReader:
             self._check_expected()
         self._busy = self._started = True
         try:
-            chunk = await self._receive()
+            decoder.receive_data(await self._receive())
         except StopAsyncIteration:
             self._at_eof = True
             decoder.receive_eof()
-        else:
-            decoder.receive_data(chunk)
+        except RecursionError as error:
+            self._decoder = _BROKEN  # what came may be lost
+            if self.holder is None:
+                raise
+            raise self._too_deep(self.holder) from error
         finally:
             self._busy = False
+
+    def _too_deep(self, holder: Part) -> LimitExceeded:
+        value = self.budget.limits.max_depth
+        text = f"expected fewer levels than Python's stack holds (max_depth is {value})"
+        return LimitExceeded("max_depth", value, message=text, part=holder.info.ref)
 
     async def _receive(self) -> bytes | bytearray | memoryview:
         limit = self.budget.limits.idle_timeout
@@ -197,18 +221,14 @@ class EventReader:
             subtype=self.content_type.partition("/")[2],
             budget=self.budget,
         )
-        for found in decoder.deviations:
-            # Those of the boundary; again when a level's limits are replaced.
-            placed = attrs.evolve(found, part=self.budget.path or None)
-            if placed not in self.deviations and len(self.deviations) < MAX_DEVIATIONS:
-                self.deviations.append(placed)
+        self._record(decoder.deviations, self.budget.path or None)  # those of the boundary
         decoder.deviations = self.deviations
         return decoder
 
-    def _set_budget(self, budget: Budget) -> None:
-        """Take other limits, before anything was read."""
-        self.budget = budget
-        self._decoder = self._make_decoder()
+    def _record(self, found: Iterable[Deviation], path: tuple[int, ...] | None) -> None:
+        for deviation in found:
+            if len(self.deviations) < MAX_DEVIATIONS:
+                self.deviations.append(attrs.evolve(deviation, part=path))
 
     def _explain_empty(self, error: EmptyBody) -> EmptyBody:
         if not self._expected:
@@ -256,3 +276,18 @@ class EventReader:
                 part=info.ref,
             )
         self.charset = charset
+
+
+class _BrokenDecoder(Decoder):
+    """Stands in for a decoder that Python's stack gave out under."""
+
+    __slots__ = ()
+
+    def next_event(self) -> Event | NeedData:
+        raise BrokenSource("the body cannot be read on: Python's stack was full")
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        self.next_event()
+
+
+_BROKEN: Final = _BrokenDecoder("broken")

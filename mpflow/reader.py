@@ -277,7 +277,13 @@ class MultipartReader(EventReader):
         if self._closed or self._claimed:
             self._refuse()
         self._claimed = self._timed_by_flow = True
-        await self._finish_current()
+        current, self._current = self._current, None
+        if current is not None:
+            current.close()
+        if not self._current_ended:
+            # Not drained here: the flow reads, and it alone times what it reads.
+            self._current_ended = True
+            self._decoder.skip_part()
 
     def make_part(self, head: Head, body: Body | None, data: bytes = b"") -> Part:
         """The part that begins, as this level's next one."""
@@ -290,19 +296,12 @@ class MultipartReader(EventReader):
     def nested(self, part: Part) -> MultipartReader:
         """A reader of the multipart that `part` holds, one level deeper, on the same budget."""
         cls = self.reader_class or type(self)
-        reader = cls(
+        return cls(
             part,
             part.headers.get("Content-Type"),
-            limits=self.budget.limits,
             strict=self._policy.strict,
             tolerate=self._policy.tolerate,
         )
-        reader.headers = part.headers
-        reader.charset = part.default_charset
-        # What its content type deviates in was recorded with the part's headers.
-        reader.deviations = self.deviations
-        reader._set_budget(self.budget.nested(part.path, part=part.info.ref))
-        return reader
 
     # -- the part that is current -------------------------------------------------------------
 

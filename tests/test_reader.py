@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import pytest
 
 from mpflow import (
+    BrokenSource,
     InvalidBoundary,
     LimitExceeded,
     Limits,
@@ -89,6 +92,21 @@ def test_two_boundaries() -> None:
 def test_tolerate_takes_known_names() -> None:
     with pytest.raises(ValueError, match="expected tolerate to name some of"):
         MultipartReader(BODY, TYPE, tolerate={"everything"})
+
+
+def test_tolerate_takes_one_name() -> None:
+    name = MultipartReader(
+        BODY, "multipart/mixed; boundary=boundary; boundary=b", tolerate="duplicate-parameter"
+    )
+    assert [found.code for found in name.deviations] == ["duplicate-parameter"]
+    with pytest.raises(ValueError, match="got 'everything'"):
+        MultipartReader(BODY, TYPE, tolerate="everything")
+
+
+def test_a_content_type_that_is_no_text() -> None:
+    wrong: Any = b"multipart/mixed; boundary=boundary"
+    with pytest.raises(TypeError, match="expected the content type as str, got b'multi"):
+        MultipartReader(BODY, wrong)
 
 
 def test_what_the_reader_says_of_itself() -> None:
@@ -308,6 +326,103 @@ async def test_depth_is_refused_before_anything_is_read() -> None:
     with pytest.raises(LimitExceeded) as caught:
         part.multipart()
     assert (caught.value.limit, caught.value.part) == ("max_depth", part.info.ref)
+
+
+async def descend(part: Part, **options: Any) -> int:
+    """How many levels a part holds, read by readers that are made of parts by hand."""
+    reader = MultipartReader(part, part.headers["Content-Type"], **options)
+    return 1 + max([await descend(it) async for it in reader if it.is_multipart], default=0)
+
+
+def onion(levels: int) -> bytes:
+    """A body of so many levels, one inside the other."""
+    inner = nested([{"data": "x"}], boundary=f"b{levels:04}")
+    for level in range(levels - 1, 1, -1):
+        inner = nested([inner], boundary=f"b{level:04}")
+    return body([inner])
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+async def test_a_reader_of_a_part_is_a_level_of_its_message(size: int) -> None:
+    sent = onion(4)
+    reader = MultipartReader(Chunked(sent, size), TYPE)
+    assert await descend(await anext(reader)) == 3
+    assert reader.budget.counts.parts == 4
+
+    sent = onion(5)
+    with pytest.raises(LimitExceeded, match="max_depth") as caught:
+        await descend(await anext(MultipartReader(Chunked(sent, size), TYPE)))
+    assert caught.value.part is not None
+    assert caught.value.part.path == (0, 0, 0, 0)
+
+
+async def test_the_limits_of_a_reader_of_a_part_can_only_be_tighter() -> None:
+    outer = MultipartReader(onion(4), TYPE, limits=Limits(max_depth=3))
+    with pytest.raises(LimitExceeded, match="max_depth"):
+        await descend(await anext(outer), limits=Limits(max_depth=9))
+    inner = await anext(MultipartReader(onion(2), TYPE))
+    with pytest.raises(LimitExceeded) as caught:
+        await descend(inner, limits=Limits(max_total_bytes=20))
+    assert (caught.value.limit, caught.value.value) == ("max_total_bytes", 20)
+
+
+async def test_a_reader_of_a_part_shares_charset_and_deviations() -> None:
+    inner = PartSpec(crlf("--in\nX:1\n--in--"), content_type="multipart/mixed; boundary=in;")
+    sent = body([("_charset_", "latin-1"), inner])
+    outer = MultipartReader(sent, content_type_of("boundary", "form-data"))
+    part = await anext(outer)
+    reader = MultipartReader(part, part.headers["Content-Type"])
+    assert (reader.charset, reader.headers) == ("latin-1", part.headers)
+    assert [it.path async for it in reader] == [(1, 0)]
+    own = MultipartReader(part, "multipart/mixed; boundary=in;;")
+    assert own.deviations is reader.deviations is outer.deviations
+    found = [(it.code, it.part) for it in outer.deviations if it.code != "not-form-data"]
+    # The content type that was given by hand stands nowhere else.
+    assert found == [
+        ("empty-parameter", (1,)),
+        ("no-blank-line", (1, 0)),
+        ("empty-parameter", (1,)),
+    ]
+
+
+async def test_more_levels_than_the_stack_holds() -> None:
+    limits = Limits(max_depth=None)
+    reader = MultipartReader(Chunked(onion(400), 64), TYPE, limits=limits)
+    with pytest.raises(LimitExceeded, match="fewer levels than Python's stack holds") as caught:
+        await reader.walk().__anext__()
+    assert (caught.value.limit, caught.value.value) == ("max_depth", None)
+    assert isinstance(caught.value.__cause__, RecursionError)
+
+
+async def below(frames: int, call: Callable[[], Awaitable[object]]) -> None:
+    """Call so many frames further down the stack."""
+    if frames:
+        await below(frames - 1, call)
+    else:
+        await call()
+
+
+async def test_nothing_is_lost_where_the_stack_ends() -> None:
+    sent = onion(200)
+    inner = sent[sent.index(b"--b0002") : sent.rindex(b"\r\n--boundary--")]
+    for frames in range(12):  # it ends at another line each time
+        limits = Limits(max_depth=None)
+        part = await anext(MultipartReader(Chunked(sent, 64), TYPE, limits=limits))
+        walk = part.multipart().walk()
+        with pytest.raises(LimitExceeded, match="max_depth"):
+            await below(frames, walk.__anext__)
+        with suppress(BrokenSource):
+            await part.drain()
+            assert part.bytes_received == len(inner)
+
+
+async def test_a_source_that_exhausts_the_stack_itself() -> None:
+    class Endless:
+        async def receive(self) -> bytes:
+            return await self.receive()
+
+    with pytest.raises(RecursionError):
+        await MultipartReader(Endless(), TYPE).drain()
 
 
 async def test_drained_bytes_count() -> None:
@@ -574,10 +689,22 @@ async def test_the_limits_of_a_router() -> None:
     limits = own.budget.limits
     assert (limits.max_parts, limits.max_headers, limits.max_depth) == (5, 3, 4)
 
+
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_the_limits_of_a_router_for_a_reader_that_was_read(size: int) -> None:
+    own = MultipartReader(Chunked(BODY, size), TYPE, limits=Limits(max_parts=5))
     await anext(own)
-    own.limit(Limits(max_parts=1))  # too late: reading has begun
-    assert own.budget.limits is limits
-    assert len(await parts_rest(own)) == 1
+    own.limit(Limits(max_parts=1))
+    assert own.budget.limits.max_parts == 1
+    with pytest.raises(LimitExceeded) as caught:
+        await parts_rest(own)
+    assert (caught.value.limit, caught.value.value) == ("max_parts", 1)
+
+    plain = MultipartReader(Chunked(BODY, size), TYPE)
+    await anext(plain)
+    plain.limit(Limits(max_parts=9999))
+    assert plain.budget.limits.max_parts == 9999
+    assert await parts_rest(plain) == [b"two"]
 
 
 async def test_the_limits_of_an_inner_router_can_only_be_tighter() -> None:

@@ -20,18 +20,24 @@ class HeaderBlock:
 
     __slots__ = ("_budget", "_fields", "_line", "_scanned", "easy", "text")
 
+    easy: int
+    """Well-formed blocks of up to this many bytes break no limit of one part."""
+
     def __init__(self, budget: Budget) -> None:
-        limits = budget.limits
+        self._budget = budget
+        self.bound()
+        self.text: bytearray = bytearray()
+        self._line = self._scanned = 2
+        self._fields = 0
+
+    def bound(self) -> None:
+        """Take over the limits of the budget, when it is made and when they change."""
+        limits = self._budget.limits
         shortest = [v for v in (limits.max_header_line, limits.max_header_bytes) if v is not None]
         if limits.max_headers is not None:
             # The shortest field on the wire is "a:" and its CRLF: n bytes hold at most n / 4.
             shortest.append(4 * limits.max_headers)
-        self._budget = budget
-        self.easy: int = min(shortest, default=1 << 62)
-        """Well-formed blocks of up to this many bytes break no limit of one part."""
-        self.text = bytearray()
-        self._line = self._scanned = 2
-        self._fields = 0
+        self.easy = min(shortest, default=1 << 62)
 
     def take(self) -> bytes:
         """Hand over the text and start anew."""

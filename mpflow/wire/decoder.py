@@ -80,8 +80,8 @@ class Decoder:
 
     # Slots, because an instance of more than 30 attributes is slow to read without.
     __slots__ = (
-        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_easy",
-        "_ended", "_eof", "_error", "_head", "_index", "_limits", "_most_header_bytes",
+        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_dropping",
+        "_easy", "_ended", "_eof", "_error", "_head", "_index", "_limits", "_most_header_bytes",
         "_most_parts", "_overflow", "_policy", "_queue", "_read_head", "_received", "_scanner",
         "_size", "_skip", "_state", "_tokens", "_total", "deviations", "epilogue_bytes",
         "part_limit",
@@ -97,9 +97,8 @@ class Decoder:
         subtype: str = "mixed",
         budget: Budget | None = None,
     ) -> None:
-        self._budget = budget or Budget(limits or Limits())
-        self._limits = self._budget.limits
-        self._policy = Policy(strict=strict, tolerate=frozenset(tolerate))
+        self._budget = budget or Budget(limits or Limits(), given=limits is not None)
+        self._policy = Policy(strict=strict, tolerate=tolerate)
         self._read_head = partial(
             parse_head,
             form=subtype == "form-data",
@@ -107,28 +106,21 @@ class Decoder:
             default_type="message/rfc822" if subtype == "digest" else "text/plain",
             policy=self._policy,
         )
-        self.part_limit = self._limits.max_part_bytes
-        """Bytes that the body of one part may have; set it before the first event."""
         self.deviations: list[Deviation] = []
-        self.epilogue_bytes = 0
+        self.epilogue_bytes: int = 0
         """Bytes that came after the close delimiter so far."""
-        self._boundary, odd = check_boundary(boundary, limits=self._limits)
+        self._boundary, odd = check_boundary(boundary, limits=self._budget.limits)
         if odd is not None:
             self._note(odd.code, odd.detail)
-        self._scanner = Scanner(b"\r\n--" + self._boundary, max_line=self._limits.max_header_line)
+        self._scanner = Scanner(b"\r\n--" + self._boundary, max_line=None)
         self._block = HeaderBlock(self._budget)
-        self._easy, self._counts = self._block.easy, self._budget.counts
-        total = self._limits.max_total_header_bytes
-        parts = self._limits.max_parts
-        self._most_header_bytes = _NO_LIMIT if total is None else total
-        self._most_parts = _NO_LIMIT if parts is None else parts
+        self._counts = self._budget.counts
+        self._bound()
         self._tokens = self._scanner.tokens()
         self._queue: deque[Event] = deque()
         self._error: MultipartError | None = None
         self._received = 0
-        # Nested bytes were counted by the outermost level already.
-        self._total = None if self._budget.path else self._limits.max_total_bytes
-        self._eof = self._overflow = self._ended = False
+        self._eof = self._overflow = self._ended = self._dropping = False
         # `_at` is the offset of the next byte of text; before the body stands a CRLF of ours.
         self._state, self._at = _PREAMBLE, -2
         self._begins = b""
@@ -137,6 +129,19 @@ class Decoder:
         self._skip = self._size = 0
         if not self._policy.tolerate.isdisjoint(_ODD_BEGINNINGS):
             self._tokens = self._tokens_odd()
+
+    def _bound(self) -> None:
+        """Take over the limits of the budget, when it is made and when they change."""
+        limits = self._limits = self._budget.limits
+        self.part_limit: int | None = limits.max_part_bytes
+        """Bytes that the body of one part may have; set it before the first event."""
+        self._total = self._budget.total
+        self._scanner.max_line = limits.max_header_line
+        self._block.bound()
+        self._easy = self._block.easy
+        total, parts = limits.max_total_header_bytes, limits.max_parts
+        self._most_header_bytes = _NO_LIMIT if total is None else total
+        self._most_parts = _NO_LIMIT if parts is None else parts
 
     # -- the public face ----------------------------------------------------------------------
 
@@ -195,6 +200,27 @@ class Decoder:
             if not queue:
                 raise
         return queue.popleft()
+
+    def tighten(self, limits: Limits) -> None:
+        """From now on take `limits` too: the tighter of each field, of the `budget` as well.
+
+        Where none were given so far, these take the place of the default ones. What was decoded
+        stays, and counts. Raises `LimitExceeded` for a boundary past `max_boundary`.
+        """
+        check_boundary(self._boundary, limits=limits)
+        self._budget.tighten(limits)
+        self._bound()
+        if self._total is not None and self._received > self._total:
+            self._overflow = True
+
+    def skip_part(self) -> None:
+        """Throw away what is left of the part that is open, with its `PartEnd`.
+
+        For who drains it only as more data comes. The limits count on, and errors are raised.
+        """
+        self._dropping = True
+        while self._queue and self._dropping:
+            self._dropping = self._queue.popleft() is not _PART_END
 
     @property
     def ended(self) -> bool:
@@ -293,10 +319,11 @@ class Decoder:
             self._at += 2
             self._skip = 0
         if text:
-            limit = self.part_limit
+            # A larger `part_limit` is for parts that somebody else counts: not for this one.
+            limit = self._limits.max_part_bytes if self._dropping else self.part_limit
             if limit is not None and self._size + len(text) > limit:
-                fits = limit - self._size
-                if fits:
+                fits = max(0, limit - self._size)
+                if fits and not self._dropping:
                     self._queue.append(PartData(text[:fits]))
                 raise LimitExceeded(
                     "max_part_bytes", limit, part=self._ref(), offset=self._at + fits
@@ -306,6 +333,9 @@ class Decoder:
             self._queue.append(PartData(text))
         if mark:
             self._queue.append(_PART_END)
+        if self._dropping:
+            self.skip_part()
+        if mark:
             self._skip = 0
             self._delimit(mark)
 
@@ -317,6 +347,9 @@ class Decoder:
             self._index += 1
         self._state, self._counted, self._head = _HEADERS, False, None
         if mark == CLOSE:
+            if self._total is not None and self._at + 2 > self._total:
+                # It was in hand before `tighten`: what comes later is cut at the limit.
+                raise LimitExceeded("max_total_bytes", self._total, offset=self._total)
             self._ended = True
             self.epilogue_bytes = self._received - (self._at + 2)
             scanner.clear()

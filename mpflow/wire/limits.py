@@ -107,7 +107,11 @@ class Limits:
     max_spool_bytes: int | None = attrs.field(default=256 * MIB, converter=parse_size)
     """Bytes that one flow may spool to disk."""
     max_depth: int | None = attrs.field(default=4, converter=parse_size)
-    """Levels of multiparts: 1 allows none inside the outermost."""
+    """Levels of multiparts: 1 allows none inside the outermost.
+
+    None leaves it to Python's own stack, which holds some hundred levels that are read one through
+    the other: past them `LimitExceeded` is raised for this limit, too.
+    """
     max_decoded_bytes: int | None = attrs.field(default=256 * MIB, converter=parse_size)
     """Bytes that one part may become when its codings are undone."""
     max_decoded_ratio: float | None = attrs.field(default=100.0, converter=_ratio)
@@ -181,6 +185,8 @@ class _Counts:
     parts: int = 0
     header_bytes: int = 0
     memory: int = 0
+    own_memory: int = 0
+    """Gathered by those who named a limit of their own above the total."""
 
 
 @attrs.define(eq=False)
@@ -188,12 +194,19 @@ class Budget:
     """A level's place in the message: the limits, the counts that all levels share, the path.
 
     `path` holds the indexes of the parts around this level, outermost first; it is empty for the
-    outermost.
+    outermost. `given` is False where the limits are but the default. `total` is how many bytes this
+    level may have: `max_total_bytes` for the outermost; None for a level inside, whose bytes
+    the outermost has counted already, until the level gets limits of its own.
     """
 
     limits: Limits = attrs.field(factory=Limits)
     path: tuple[int, ...] = ()
     counts: _Counts = attrs.field(factory=_Counts)
+    given: bool = True
+    total: int | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.total = None if self.path else self.limits.max_total_bytes
 
     def nested(self, path: tuple[int, ...], *, part: PartRef | None = None) -> Budget:
         """The budget of the multipart inside the part at `path`; past `max_depth` it raises."""
@@ -202,12 +215,26 @@ class Budget:
             raise LimitExceeded("max_depth", depth, part=part)
         return Budget(self.limits, path, self.counts)
 
+    def tighten(self, limits: Limits) -> None:
+        """Take `limits` for this level too: the tighter of each field. A default gives way."""
+        self.limits = self.limits.tighten(limits) if self.given else limits
+        self.given = True
+        self.total = self.limits.max_total_bytes
+
     def take_memory(self, size: int, *, allow: int | None = 0) -> None:
         """Count `size` more bytes that a part gathers.
 
-        `allow` is what the caller said one part may gather: the total never undercuts it.
+        `allow` is what the caller said one part may gather (None: any size). Above the total it
+        counts apart, so that one large part that was asked for is not held against small ones.
         """
-        self.counts.memory += size
-        limit = self.limits.max_total_memory
-        if limit is not None and allow is not None and self.counts.memory > max(limit, allow):
+        limit, counts = self.limits.max_total_memory, self.counts
+        if limit is None or allow is None:
+            return
+        if allow > limit:
+            counts.own_memory += size
+            used, limit = counts.own_memory, allow
+        else:
+            counts.memory += size
+            used = counts.memory
+        if used > limit:
             raise LimitExceeded("max_total_memory", limit)

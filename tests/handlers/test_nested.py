@@ -111,6 +111,21 @@ async def test_limits_are_shared_over_the_levels() -> None:
         await outer.dispatch(reader_of([("a", ""), ("b", ""), ("c", "")]))
 
 
+@pytest.mark.parametrize("size", [100, 10_000])
+async def test_the_total_of_an_inner_router(size: int) -> None:
+    inner, outer = Router(limits=Limits(max_total_bytes=size)), Router()
+    inner.add(Text())
+    outer.add(Nested(inner), name="inner")
+    outer.add(Text())
+    reader = reader_of([("a", "x" * 5000)], ("after", "y" * 9000))
+    if size > 5000:
+        assert (await outer.dispatch(reader))["inner"]["a"] == "x" * 5000
+        return
+    with pytest.raises(LimitExceeded) as caught:
+        await outer.dispatch(reader)
+    assert (caught.value.limit, caught.value.value) == ("max_total_bytes", 100)
+
+
 async def test_a_router_that_nests_itself() -> None:
     router = Router()
     router.add(Nested(router), content_type="multipart/*")

@@ -13,6 +13,7 @@ from mpflow.errors import (
     InvalidBoundary,
     LimitExceeded,
     MalformedBody,
+    PartRef,
     TruncatedBody,
 )
 from mpflow.wire import (
@@ -187,7 +188,9 @@ def test_chunk_without_a_delimiter_goes_out_as_the_object_that_came_in() -> None
         assert event.data is chunk
 
 
-@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))], ids=str)
+@pytest.mark.parametrize(
+    "kind", [bytearray, lambda data: memoryview(bytearray(data))], ids=["bytearray", "memoryview"]
+)
 def test_what_can_change_is_copied(kind: Any) -> None:
     decoder = Decoder("b")
     events(decoder, HEAD)
@@ -461,3 +464,53 @@ def test_strict_accepts_what_rfc_2046_allows() -> None:
 def test_unknown_tolerance_is_refused() -> None:
     with pytest.raises(ValueError, match="expected tolerate to name some of"):
         Decoder("b", tolerate={"everything"})
+
+
+# -- parts that are thrown away ---------------------------------------------------------------
+
+SKIPPED = b"--b\r\n\r\nfirst\r\n--c\r\n--b \r\nA: 1\r\n\r\nsecond\r\n--b--"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("at", range(SKIPPED.index(b"first"), SKIPPED.index(b"--b ") - 1))
+def test_what_is_left_of_a_part_is_thrown_away(at: int, size: int) -> None:
+    decoder = Decoder("b")
+    begun = observe(decoder, cut(SKIPPED[:at], size), eof=False)
+    assert [part.whole for part in begun.parts] == [False]
+    decoder.skip_part()
+    outcome = observe(decoder, cut(SKIPPED[at:], size))
+    assert outcome.error is None
+    assert outcome.pairs == [(b"A: 1", b"second")]
+
+
+def test_what_is_in_hand_of_a_part_is_thrown_away() -> None:
+    decoder = Decoder("b")
+    decoder.receive_data(b"--b\r\n\r\nfir")
+    assert isinstance(decoder.next_event(), PartBegin)
+    decoder.receive_data(SKIPPED[SKIPPED.index(b"st") :])
+    assert isinstance(decoder.next_event(), PartData)
+    decoder.skip_part()
+    assert observe(decoder, []).pairs == [(b"A: 1", b"second")]
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"st..\r\n--b--", None),
+        (b"st...\r\n--b--", LimitExceeded),
+        (b"st", TruncatedBody),
+    ],
+)
+def test_limits_and_errors_hold_for_what_is_thrown_away(
+    data: bytes, error: type[Exception] | None
+) -> None:
+    for chunks in ([data], bytewise(data)):
+        decoder = Decoder("b", limits=Limits(max_part_bytes=7))
+        observe(decoder, [b"--b\r\n\r\nfir"], eof=False)
+        decoder.part_limit = None  # as a flow sets it, which counts parts of its own
+        decoder.skip_part()
+        outcome = observe(decoder, chunks)
+        assert (outcome.error and outcome.error[0]) is error
+        assert outcome.parts == []
+        if outcome.error is not None:
+            assert outcome.error[3] == PartRef((0,))

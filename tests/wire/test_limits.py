@@ -9,10 +9,10 @@ import attrs
 import pytest
 
 from mpflow.errors import LimitExceeded, PartRef
-from mpflow.wire import Budget, Decoder, Limits
+from mpflow.wire import NEED_DATA, Budget, Decoder, Limits
 from mpflow.wire.limits import parse_size
 from tests.wire.bodies import crlf
-from tests.wire.observe import bytewise, observe
+from tests.wire.observe import Outcome, bytewise, observe
 
 OFF: dict[str, Any] = dict.fromkeys(attrs.fields_dict(Limits))
 
@@ -246,6 +246,95 @@ def test_total_bytes_are_counted_by_the_outermost_level_alone() -> None:
 
     assert observe(Decoder("b", budget=outer.nested((0,))), [data]).error is None
     assert observe(Decoder("b", budget=outer), [data]).error is not None
+
+
+def test_a_level_with_limits_of_its_own_has_a_total() -> None:
+    inner = Budget(Limits(max_total_bytes=50, max_parts=9)).nested((0,))
+    assert inner.total is None
+    inner.tighten(Limits(max_total_bytes=18, max_parts=99))
+    assert (inner.total, inner.limits.max_total_bytes, inner.limits.max_parts) == (18, 18, 9)
+    assert inner.nested((0, 0)).total is None
+
+    outcome = observe(Decoder("b", budget=inner), [b"--b\r\n\r\nhello\r\n--b--"])
+    assert outcome.error is not None
+    assert outcome.error[1:3] == (("max_total_bytes", 18), 18)
+
+
+# -- limits that come later -------------------------------------------------------------------
+
+
+def later(limits: Limits, data: bytes, at: int, *, own: Limits | None = None) -> Outcome:
+    """What a decoder makes of `data` whose limits came after `at` bytes."""
+    decoder = Decoder("b", limits=own)
+    begun = observe(decoder, [data[:at]], eof=False)
+    decoder.tighten(limits)
+    rest = observe(decoder, bytewise(data[at:]))
+    rest.parts = begun.parts + rest.parts
+    return rest
+
+
+@pytest.mark.parametrize("own", [None, Limits()])
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("max_parts", 2), ("max_headers", 1), ("max_header_line", 4), ("max_header_bytes", 9),
+     ("max_total_header_bytes", 13), ("max_part_bytes", 4), ("max_total_bytes", 40),
+     ("max_epilogue", 2)],
+)  # fmt: skip
+def test_limits_that_come_between_two_parts(limit: str, value: int, own: Limits | None) -> None:
+    begin = crlf("--b\nA: 1\n\nhello\n--b\n")
+    data = begin + crlf("B: 2\nC: 33\n\nworld\n--b\n\n\n--b--\nepi")
+    # One that is off means the same as one that is large.
+    for rest in ({}, {"max_preamble": None}):
+        outcome = later(Limits(**{limit: value}, **rest), data, len(begin), own=own)
+        assert outcome.parts[0].data == b"hello"
+        assert outcome.error is not None
+        assert outcome.error[1] == (limit, value)
+    assert later(Limits(), data, len(begin), own=own).error is None
+
+
+def test_limits_that_what_came_has_passed_already() -> None:
+    begin, rest = b"--b\r\n\r\nhello", b", world\r\n--b--"
+    for limit in ("max_part_bytes", "max_total_bytes"):
+        # Nothing more of it is given out, and nothing of what was is taken back.
+        outcome = later(Limits(**{limit: 3}), begin + rest, len(begin))
+        assert outcome.parts[0].data == b"hello"
+        assert outcome.error is not None
+        assert outcome.error[1] == (limit, 3)
+
+
+def test_a_total_that_what_is_in_hand_has_passed() -> None:
+    data = b"--b\r\n\r\nx\r\n--b\r\n\r\ny\r\n--b--\r\nepilogue"
+    end = data.rindex(b"--") + 2
+    for most in (end, end - 1):
+        decoder = Decoder("b")
+        decoder.receive_data(data)
+        assert decoder.next_event() is not NEED_DATA
+        decoder.tighten(Limits(max_total_bytes=most))
+        outcome = observe(decoder, [])
+        assert outcome.ended is (most == end)
+        expected = None if most == end else (("max_total_bytes", most), most, None)
+        assert (outcome.error and outcome.error[1:4]) == expected
+
+
+def test_a_default_gives_way_to_the_first_limits_and_to_no_others() -> None:
+    decoder = Decoder("b")
+    decoder.tighten(Limits(max_parts=5000, max_part_bytes=None))
+    assert decoder.part_limit is None
+    decoder.tighten(Limits(max_parts=9000, max_part_bytes=7))
+    assert decoder.part_limit == 7
+    data = b"--b\r\n\r\n\r\n" * 5001 + b"--b--"
+    outcome = observe(decoder, [data])
+    assert outcome.error is not None
+    assert outcome.error[1] == ("max_parts", 5000)
+
+
+def test_a_boundary_that_is_too_long_for_later_limits() -> None:
+    decoder = Decoder("boundary")
+    with pytest.raises(LimitExceeded, match="at most 7 characters"):
+        decoder.tighten(Limits(max_boundary=7))
+
+
+# -- nesting and memory -----------------------------------------------------------------------
 
 
 def test_depth_is_limited() -> None:
