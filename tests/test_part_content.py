@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
+import typing
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any, Literal, NewType
 
 import pytest
 from hypothesis import given
@@ -166,6 +167,34 @@ async def test_json_into_what_is_called() -> None:
     assert await part(b"[1, 2]").json(into=len) == 2
     with pytest.raises(InvalidContent, match="invalid literal"):
         await part(b'"x"').json(into=lambda value: int(value))
+
+
+UserId = NewType("UserId", int)
+_OLD: Any = typing  # its own forms of what `|` and `list[...]` say today
+
+
+@pytest.mark.parametrize(
+    ("into", "data", "value", "wrong"),
+    [
+        (_OLD.Optional[int], b"null", None, b'"x"'),
+        (_OLD.Union[int, str], b'"x"', "x", b"null"),
+        (_OLD.List[int], b"[1]", [1], b'"1"'),
+        (UserId, b"7", 7, b'"x"'),
+        (Literal["a"], b'"a"', "a", b'"b"'),
+        (Annotated[int, "of years"], b"1", 1, b"null"),
+    ],
+)
+async def test_json_takes_what_annotations_are_made_of(
+    into: Any, data: bytes, value: object, wrong: bytes
+) -> None:
+    assert await part(data).json(into=into) == value
+    with pytest.raises(InvalidContent, match="expected JSON"):
+        await part(wrong).json(into=into)
+
+
+async def test_json_into_anything() -> None:
+    into: Any = Any
+    assert await part(b"[1]").json(into=into) == [1]
 
 
 async def test_json_passes_on_that_it_cannot_be_structured() -> None:
