@@ -40,6 +40,7 @@ from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.payloads import Payload
 from mpflow.plugins import handler_names, load_handler
+from mpflow.rangewriter import range_writer
 from mpflow.reader import MultipartReader
 from mpflow.related import Related
 from mpflow.results import Handled, Results
@@ -99,5 +100,6 @@ __all__ = [
     "handler_names",
     "load_handler",
     "range_header",
+    "range_writer",
     "safe_filename",
 ]

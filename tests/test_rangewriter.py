@@ -1,0 +1,49 @@
+"""`range_writer`: what a server answers, read back by `ByteRanges`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from mpflow import ByteRanges, MultipartReader, WriteError, range_writer
+
+pytestmark = pytest.mark.anyio
+
+WHOLE = bytes(range(256)) * 4000
+RANGES = [(0, 1), (5, 600_000), (1_023_999, 1_024_000)]
+
+
+@pytest.mark.parametrize("kind", ["bytes", "path", "name"])
+async def test_there_and_back(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    path.write_bytes(WHOLE)
+    source = {"bytes": WHOLE, "path": path, "name": str(path)}[kind]
+    writer = range_writer(source, RANGES, content_type="image/png")
+    sent = await writer.as_bytes()
+    assert writer.size == len(sent)
+    assert await writer.as_bytes() == sent
+    file = io.BytesIO()
+    found = ByteRanges(MultipartReader(sent, writer.content_type))
+    assert await found.write_to(file) == [(1, 5), (600_000, 1_023_999)]
+    for start, end in RANGES:
+        assert file.getvalue()[start:end] == WHOLE[start:end]
+    async for part in MultipartReader(sent, writer.content_type):
+        assert part.content_type == "image/png"
+        assert part.headers["Content-Range"].endswith("/1024000")
+
+
+@pytest.mark.parametrize("ranges", [[], [(0, 0)], [(5, 4)], [(-1, 4)], [(0, 1_024_001)]])
+def test_ranges_that_cannot_be(ranges: list[tuple[int, int]]) -> None:
+    with pytest.raises(WriteError, match="expected"):
+        range_writer(WHOLE, ranges)
+
+
+async def test_a_file_that_became_shorter(tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    path.write_bytes(WHOLE)
+    writer = range_writer(path, [(0, 500_000)])
+    path.write_bytes(WHOLE[:300_000])
+    with pytest.raises(WriteError, match="it ended at 300000"):
+        await writer.as_bytes()
