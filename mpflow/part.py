@@ -1,26 +1,22 @@
 """`Part`: one part, with its headers and a stream of its body.
 
-Knows: how a body is received, gathered and taken for text, JSON or a form, within limits.
+Knows: how a body is received, gathered and decoded, within limits.
 Must not know: where the bytes come from (a reader, a channel of a flow, memory).
 """
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Callable, Mapping
-from json import loads
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypedDict
 
 import anyio
 from anyio.abc import ByteReceiveStream
-from multidict import CIMultiDictProxy
 
-from mpflow.charsets import text_codec
-from mpflow.errors import InvalidContent, LimitExceeded, RouteError, UnsupportedCoding, excerpt
-from mpflow.info import PartInfo
+from mpflow.decoding import DecodedStream, DecodePolicy, decode_whole, decoding_of
+from mpflow.errors import LimitExceeded, UnsupportedCoding, excerpt
+from mpflow.info import Described, PartInfo
 from mpflow.pieces import Pieces
-from mpflow.structure import structure
+from mpflow.values import Values
+from mpflow.wire.codings import Coding, codings_of
 from mpflow.wire.limits import Budget, parse_size
 
 if TYPE_CHECKING:
@@ -31,9 +27,15 @@ __all__ = ["Body", "Level", "Part", "PartInfo"]
 MAX_RECEIVE: Final = 65536
 """Bytes that one `receive` gives at most by default."""
 
-_T = TypeVar("_T")
-_NO_CODING = frozenset({"", "identity"})
-_NO_ENCODING = frozenset({"", "7bit", "8bit", "binary"})
+
+def _undone(policy: DecodePolicy) -> _Undone:
+    """The arguments of `decoded` for a policy."""
+    return {"transfer": policy != "none", "content": policy == "all"}
+
+
+class _Undone(TypedDict):
+    transfer: bool
+    content: bool
 
 
 class Body(Protocol):
@@ -47,6 +49,7 @@ class Level(Protocol):
 
     budget: Budget
     charset: str | None
+    content_type: str
 
     @property
     def holder(self) -> Part | None: ...
@@ -57,12 +60,15 @@ class Level(Protocol):
 class Holder(Protocol):
     """What a part knows of the flow whose handler has it."""
 
+    @property
+    def decode(self) -> DecodePolicy: ...
+
     def alive(self) -> None: ...
 
     def hold_descriptor(self) -> bool: ...
 
 
-class Part(ByteReceiveStream):
+class Part(Described, Values, ByteReceiveStream):
     """One part: its headers, and a stream of its body as it is on the wire.
 
     It is an `anyio.abc.ByteReceiveStream`: `receive`, `async for` and everything that takes such
@@ -72,6 +78,7 @@ class Part(ByteReceiveStream):
     """
 
     _inside: tuple[MultipartReader, ...] = ()  # what `multipart` gave; most parts have none
+    _undoing: tuple[tuple[Coding, ...], DecodedStream] | None = None  # what `decoded` gave
 
     def __init__(
         self, info: PartInfo, body: Body | None, *, level: Level, data: bytes = b""
@@ -79,69 +86,17 @@ class Part(ByteReceiveStream):
         self.info = info
         self.level = level
         # Not later: a field that comes after this part says nothing of it.
-        self.default_charset = level.charset
+        self.default_charset: str | None = level.charset
         self._body = body
         self._ahead = data  # received, and not given out yet, from `_start` on
         self._start = 0
         self._closed = False
         self.holder: Holder | None = None
-        self.bytes_received = len(data)
+        self.bytes_received: int = len(data)
         """Bytes of the body that have come so far, as they were on the wire."""
 
     def __repr__(self) -> str:
         return f"<Part {self.info.ref}: {self.info.content_type}>"
-
-    # -- what the headers say -----------------------------------------------------------------
-
-    @property
-    def headers(self) -> CIMultiDictProxy[str]:
-        """See `PartInfo.headers`."""
-        return self.info.headers
-
-    @property
-    def name(self) -> str | None:
-        """See `PartInfo.name`."""
-        return self.info.name
-
-    @property
-    def filename(self) -> str | None:
-        """See `PartInfo.filename`."""
-        return self.info.filename
-
-    @property
-    def content_type(self) -> str:
-        """See `PartInfo.content_type`."""
-        return self.info.content_type
-
-    @property
-    def content_type_params(self) -> Mapping[str, str]:
-        """See `PartInfo.content_type_params`."""
-        return self.info.content_type_params
-
-    @property
-    def charset(self) -> str | None:
-        """See `PartInfo.charset`."""
-        return self.info.charset
-
-    @property
-    def disposition(self) -> str | None:
-        """See `PartInfo.disposition`."""
-        return self.info.disposition
-
-    @property
-    def index(self) -> int:
-        """See `PartInfo.index`."""
-        return self.info.index
-
-    @property
-    def path(self) -> tuple[int, ...]:
-        """See `PartInfo.path`."""
-        return self.info.path
-
-    @property
-    def is_multipart(self) -> bool:
-        """See `PartInfo.is_multipart`."""
-        return self.info.is_multipart
 
     # -- the stream ---------------------------------------------------------------------------
 
@@ -177,6 +132,11 @@ class Part(ByteReceiveStream):
         self.bytes_received += len(data)
         return data
 
+    def check_current(self) -> None:
+        """Raise `ClosedResourceError` if the part is no longer current."""
+        if self._closed:
+            self._refuse()
+
     def _refuse(self) -> None:
         raise anyio.ClosedResourceError(
             f"{self.info.ref} is no longer current: the reader or the flow has gone on"
@@ -204,18 +164,24 @@ class Part(ByteReceiveStream):
     # -- gathering ----------------------------------------------------------------------------
 
     async def read(
-        self, *, decode: bool = False, limit: int | str | Literal["default"] | None = "default"
+        self,
+        *,
+        decode: bool | DecodePolicy = False,
+        limit: int | str | Literal["default"] | None = "default",
     ) -> bytes:
         """All that is left of the body, `b""` at its end.
 
         `limit` is the most that may be gathered, by default `Limits.max_memory` (1 MiB); None
         takes any size. Past it `LimitExceeded` is raised before more is read. With `decode` the
-        codings that the headers name are undone.
+        codings that the headers name are undone, as `decoded` does it: all of them (True), or
+        those of a policy; then `limit` bounds what comes of them.
         """
-        if decode:
-            self._check_codings()
-        most = self.level.budget.limits.max_memory if limit == "default" else parse_size(limit)
-        given = limit != "default"
+        most, given = self._most(limit), limit != "default"
+        if decode and not self.info.head.is_plain:
+            stream = self.decoded(**_undone("all" if decode is True else decode))
+            if stream is not self:
+                assert isinstance(stream, DecodedStream)
+                return await self._read_decoded(stream, most, given=given)
         if self._closed:
             self._refuse()
         data = self._ahead[self._start :] if self._start else self._ahead
@@ -236,6 +202,18 @@ class Part(ByteReceiveStream):
             self._put_back(pieces)
             raise
         return pieces.take()
+
+    async def _read_decoded(self, stream: DecodedStream, most: int | None, *, given: bool) -> bytes:
+        pieces = await stream.gather(most)
+        try:
+            self._count(pieces.size, most, given=given)
+        except LimitExceeded:
+            stream.put_back(pieces)
+            raise
+        return pieces.take()
+
+    def _most(self, limit: int | str | Literal["default"] | None) -> int | None:
+        return self.level.budget.limits.max_memory if limit == "default" else parse_size(limit)
 
     def _put_back(self, pieces: Pieces) -> None:
         """After a refusal or a cancellation: nothing is lost to who reads on."""
@@ -307,126 +285,79 @@ class Part(ByteReceiveStream):
     # -- codings ------------------------------------------------------------------------------
 
     def decoded(self, *, transfer: bool = True, content: bool = True) -> ByteReceiveStream:
-        """The body without its transfer encoding (`transfer`) and content coding (`content`).
+        """The body without its transfer encoding (`transfer`) and content codings (`content`).
 
-        Raises `UnsupportedCoding` for one that cannot be undone: never undecoded bytes.
+        The part itself where there is nothing to undo. Else a stream that reads the part; it is
+        the same one each time, and what the part's own verbs take is lost to it. Content codings
+        of form-data are not undone: RFC 7578, 4.8 says that such headers "MUST be ignored".
+        Raises `UnsupportedCoding` for a coding that is unknown or whose library is missing, here;
+        `InvalidContent` and `LimitExceeded` (`max_decoded_bytes`, `max_decoded_ratio`) while it
+        is read.
         """
-        self._check_codings(transfer=transfer, content=content)
-        return self
+        codings = self._codings(transfer=transfer, content=content)
+        if not codings:
+            return self
+        if self._undoing is None or self._undoing[0] != codings:
+            ref, limits = self.info.ref, self.level.budget.limits
+            decoding = decoding_of(codings, limits, part=ref)
+            self._undoing = codings, DecodedStream(self, codings, decoding, part=ref)
+        return self._undoing[1]
 
-    def decode(self, data: bytes) -> bytes:
-        """Undo the codings of a body that was read before. Raises `UnsupportedCoding`."""
-        self._check_codings()
-        return data
+    @property
+    def decode_policy(self) -> DecodePolicy:
+        """What is undone when the part is stored: the `decode` of its route, or `"transfer"`."""
+        flow = self._flow()
+        return "transfer" if flow is None else flow.decode
 
-    def _check_codings(self, *, transfer: bool = True, content: bool = True) -> None:
+    def stored(self) -> ByteReceiveStream:
+        """The body as handlers store it: `decoded`, by `decode_policy`."""
+        return self.decoded(**_undone(self.decode_policy))
+
+    def decode(
+        self, data: bytes, *, limit: int | str | Literal["default"] | None = "default"
+    ) -> bytes:
+        """Undo the codings of a whole body that was read before, at once.
+
+        `limit` bounds what comes of it, as that of `read` does. Raises what `decoded` raises.
+        """
+        codings = self._codings()
+        if not codings:
+            return data
+        most = self._most(limit)
+        ref, limits = self.info.ref, self.level.budget.limits
+        pieces = decode_whole(decoding_of(codings, limits, part=ref), data, most, part=ref)
+        self._count(pieces.size, most, given=limit != "default")
+        return pieces.take()
+
+    def _codings(self, *, transfer: bool = True, content: bool = True) -> tuple[Coding, ...]:
+        """The codings that are to be undone, as they were applied; those that do nothing aside."""
         if self.info.head.is_plain:
-            return
-        headers = self.info.headers
-        encoding = headers.get("Content-Transfer-Encoding", "").strip().lower()
-        if transfer and encoding not in _NO_ENCODING:
-            raise UnsupportedCoding(
-                f"expected no transfer encoding, 7bit, 8bit or binary, got {excerpt(encoding)}",
-                part=self.info.ref,
-            )
-        for value in headers.getall("Content-Encoding", []):
-            for coding in value.split(","):
-                if content and coding.strip().lower() not in _NO_CODING:
-                    raise UnsupportedCoding(
-                        f"expected no content coding, got {excerpt(coding.strip())}",
-                        part=self.info.ref,
-                    )
+            return ()
+        content = content and self.level.content_type != "multipart/form-data"
+        try:
+            found = codings_of(self.info.headers, transfer=transfer, content=content)
+        except UnsupportedCoding as error:
+            error.part = self.info.ref
+            raise
+        return tuple(coding for coding in found if not coding.is_plain)
 
     # -- taking it for something --------------------------------------------------------------
 
-    async def text(self, encoding: str | None = None) -> str:
-        """All that is left, as text.
-
-        By `encoding`, else the charset of the part, else that of a `_charset_` field before it
-        (RFC 7578, 4.6), else UTF-8, whose byte order mark is left out. Raises `InvalidContent`
-        where the bytes are no such text, `UnsupportedCoding`, and `LimitExceeded` past
-        `max_memory`.
-        """
-        data = await self.read(decode=True)
-        charset = encoding or self.info.charset or self.default_charset or "utf-8"
-        codec = text_codec(charset)
-        if codec is None:
-            known = f"expected a known charset, got {excerpt(charset)}"
-            raise InvalidContent(known, part=self.info.ref)
-        try:
-            return data.decode("utf-8-sig" if codec == "utf-8" else codec)
-        except UnicodeError as error:
-            start = getattr(error, "start", 0)
-            raise InvalidContent(
-                f"expected text in {codec}, got {excerpt(data[start : start + 8])} "
-                f"at byte {start} of the part",
-                part=self.info.ref,
-            ) from error
-
-    @overload
-    async def json(self, into: None = None, *, decoder: Callable[[bytes], Any] = loads) -> Any: ...
-    @overload
-    async def json(self, into: type[_T], *, decoder: Callable[[bytes], Any] = loads) -> _T: ...
-    @overload
-    async def json(
-        self, into: Callable[[Any], _T], *, decoder: Callable[[bytes], Any] = loads
-    ) -> _T: ...
-    async def json(
-        self,
-        into: Callable[[Any], Any] | None = None,
-        *,
-        decoder: Callable[[bytes], Any] = loads,
-    ) -> Any:
-        """All that is left, as JSON (RFC 8259).
-
-        `decoder` takes bytes in UTF-8 without a byte order mark (RFC 8259, 8.1), or in UTF-16 or
-        UTF-32 where the part came so. `into` is what the decoded value becomes: a type (by
-        msgspec, an extra) or a callable. Raises `InvalidContent` where either raises a
-        `ValueError`; also what `text` raises.
-        """
-        charset = self.info.charset or self.default_charset
-        if charset is None or (text_codec(charset) or "").startswith("utf"):
-            data = (await self.read(decode=True)).removeprefix(codecs.BOM_UTF8)
-        else:
-            data = (await self.text()).encode()
-        try:
-            value = decoder(data)
-            return value if into is None else structure(value, into)
-        except RouteError:
-            raise
-        except (ValueError, RecursionError) as error:
-            raise InvalidContent(
-                f"expected JSON, got {excerpt(data) if data else 'nothing'}: {error}",
-                part=self.info.ref,
-            ) from error
-
-    async def form(self, encoding: str | None = None) -> list[tuple[str, str]]:
-        """All that is left, as `application/x-www-form-urlencoded`: the pairs, in order.
-
-        Empty values are kept. At most 1000 pairs. Raises what `text` raises.
-        """
-        charset = encoding or self.info.charset or self.default_charset or "utf-8"
-        text = await self.text(encoding)
-        try:
-            return parse_qsl(
-                text,
-                keep_blank_values=True,
-                encoding=text_codec(charset) or "utf-8",
-                errors="strict",
-                max_num_fields=1000,
-            )
-        except ValueError as error:
-            raise InvalidContent(
-                f"expected a urlencoded form, got {excerpt(text)}: {error}", part=self.info.ref
-            ) from error
+    async def gather(self) -> bytes:
+        """The same as `read(decode=True)`."""
+        return await self.read(decode=True)
 
     def multipart(self) -> MultipartReader:
         """A reader of the multipart that the part holds, one level deeper, on the same limits.
 
-        Raises `UnsupportedCoding`, `NotMultipart`, `InvalidBoundary` and, past `max_depth`,
-        `LimitExceeded`.
+        Raises `NotMultipart`, `InvalidBoundary`, past `max_depth` `LimitExceeded`, and
+        `UnsupportedCoding` where the part has a coding: RFC 2045, 6.4 allows a multipart none.
         """
-        self._check_codings()
+        if codings := self._codings():
+            raise UnsupportedCoding(
+                f"expected a multipart without a coding, got {excerpt(codings[-1].name)}",
+                part=self.info.ref,
+            )
         reader = self.level.nested(self)
         self._inside += (reader,)
         return reader

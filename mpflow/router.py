@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar, Unpack, overload
 
+from mpflow.decoding import DecodePolicy
 from mpflow.errors import RouteError, excerpt
 from mpflow.info import PartInfo
 from mpflow.part import Part
@@ -43,6 +44,8 @@ class RouteOptions(MatchOptions, total=False):
     max_bytes: bytes of one part, in place of `Limits.max_part_bytes`; `"500 MiB"` will do.
     timeout: seconds from the handler's call to its answer.
     on_error: `"abort"` (default) ends the flow at a failure, `"collect"` keeps it and goes on.
+    decode: what handlers that store a part (`Save`, `Collect`, `Digest`) undo of it: `"transfer"`
+        (default) its transfer encoding, `"all"` its content codings as well, `"none"` nothing.
     """
 
     key: str | None
@@ -51,6 +54,7 @@ class RouteOptions(MatchOptions, total=False):
     max_bytes: int | str | None
     timeout: float | None
     on_error: OnError
+    decode: DecodePolicy
 
 
 class RouteTable:
@@ -156,6 +160,7 @@ class RouteTable:
         max_bytes: int | str | None = None,
         timeout: float | None = None,
         on_error: OnError = "abort",
+        decode: DecodePolicy = "transfer",
         **match: Unpack[MatchOptions],
     ) -> Route[Any]:
         asked = keywords(predicate, **match)
@@ -169,6 +174,7 @@ class RouteTable:
             max_bytes=max_bytes,
             timeout=timeout,
             on_error=on_error,
+            decode=decode,
             two_phase=check_handler(handler),
         )
         self._check(route)

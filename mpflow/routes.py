@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 
+from mpflow.decoding import DecodePolicy
 from mpflow.errors import RouteError, excerpt
 from mpflow.part import Part
 from mpflow.predicates import Predicate
@@ -30,6 +31,7 @@ OnError: TypeAlias = Literal["abort", "collect"]
 """What a handler's failure does: end the flow, or stay in its `Handled`."""
 
 _ON_ERROR: tuple[object, ...] = get_args(OnError)
+_DECODE: tuple[object, ...] = get_args(DecodePolicy)
 
 
 def _bytes(value: int | str | None) -> int | None:
@@ -60,6 +62,11 @@ def _on_error(route: Any, field: Any, value: OnError) -> None:
         raise RouteError(f"expected on_error='abort' or 'collect', got {excerpt(repr(value))}")
 
 
+def _decode(route: Any, field: Any, value: DecodePolicy) -> None:
+    if value not in _DECODE:
+        raise RouteError(f"expected decode='transfer', 'all' or 'none', got {excerpt(repr(value))}")
+
+
 def _flag(route: Any, field: Any, value: Any) -> None:
     if not isinstance(value, bool):
         raise RouteError(f"expected {field.name} as a bool, got {excerpt(repr(value))}")
@@ -88,6 +95,9 @@ class Route(Generic[T_co]):
     """Seconds from the handler's call to its answer; None is no limit of the route's own."""
     on_error: OnError = attrs.field(default="abort", kw_only=True, validator=_on_error)
     """`"abort"` ends the flow when a handler fails; `"collect"` keeps the failure and goes on."""
+    decode: DecodePolicy = attrs.field(default="transfer", kw_only=True, validator=_decode)
+    """What handlers that store a part undo of it: `"transfer"` its transfer encoding, `"all"` its
+    content codings as well, `"none"` nothing."""
     two_phase: bool | None = attrs.field(default=None, kw_only=True)
     """Whether the handler returns an async context manager; None: to be seen when it is called."""
 

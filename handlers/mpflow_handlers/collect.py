@@ -23,13 +23,13 @@ def _size(limit: int | str | None) -> int | None:
 class Collect:
     """Gives the whole part as bytes: its transfer encoding undone, its content coding kept.
 
-    `limit` is the most that may come, in bytes or as `"1 MiB"` (the default), in place of
-    `Limits.max_memory`; None takes any size. Past it `LimitExceeded` is raised before more is
-    read. `UnsupportedCoding` is raised for a transfer encoding that cannot be undone.
+    The route's `decode` may say otherwise: `"all"` or `"none"`. `limit` is the most that may come
+    of it, in bytes or as `"1 MiB"` (the default), in place of `Limits.max_memory`; None takes any
+    size. Past it `LimitExceeded` is raised before more is read. `UnsupportedCoding` is raised for
+    a coding that cannot be undone.
     """
 
     limit: int | None = attrs.field(default=1024 * 1024, converter=_size)
 
     async def __call__(self, part: Part) -> bytes:
-        part.decoded(content=False)  # refuses what cannot be undone; what is left needs no undoing
-        return await part.read(limit=self.limit)
+        return await part.read(decode=part.decode_policy, limit=self.limit)

@@ -79,8 +79,9 @@ class Digest:
 
     The algorithms are names that `hashlib` knows, by default `"sha256"`; others raise
     `RouteError` when the handler is made. The body is hashed without its transfer encoding and
-    with its content coding, as `Save` and `Collect` store it; `UnsupportedCoding` is raised for
-    a transfer encoding that cannot be undone. Nothing is kept in memory.
+    with its content coding, as `Save` and `Collect` store it, unless the route's `decode` says
+    otherwise; `UnsupportedCoding` is raised for a coding that cannot be undone. Nothing is kept
+    in memory.
     """
 
     algorithms: tuple[str, ...]
@@ -89,7 +90,7 @@ class Digest:
         object.__setattr__(self, "algorithms", algorithm_names(algorithms or ("sha256",)))
 
     async def __call__(self, part: Part) -> Mapping[str, str]:
-        stream = part.decoded(content=False)
+        stream = part.stored()
         hashes = new_hashes(self.algorithms)
         ended = False
         while not ended:

@@ -122,12 +122,12 @@ class Save:
     the file becomes `name-1.ext`, `name-2.ext`, ..., up to 9999. Nothing is ever overwritten.
     `digests` are names of `hashlib` algorithms, taken of the bytes while they are written.
 
-    The bytes are stored without their transfer encoding and with their content coding
-    (`UnsupportedCoding` where that cannot be done), mode 0600, in batches of 0.5 MiB, in worker
-    threads. Until the commit the file has no name, or a random one that begins with `.mpflow-`;
-    it is synced, then linked into place, then the directory is synced. A failure, a cancellation
-    or a rollback before that leaves nothing; a commit that has begun is finished. What the system
-    refuses (a full disk, a missing directory) is its `OSError`.
+    The bytes are stored without their transfer encoding and with their content coding, unless the
+    route's `decode` says otherwise (`UnsupportedCoding` where that cannot be done), mode 0600, in
+    batches of 0.5 MiB, in worker threads. Until the commit the file has no name, or a random one
+    that begins with `.mpflow-`; it is synced, then linked into place, then the directory is
+    synced. A failure, a cancellation or a rollback before that leaves nothing; a commit that has
+    begun is finished. What the system refuses (a full disk, a missing directory) is its `OSError`.
 
     It needs POSIX, and a file system with hard links.
     """
@@ -141,7 +141,7 @@ class Save:
 
     @asynccontextmanager
     async def __call__(self, part: Part) -> AsyncGenerator[Saved, None]:
-        stream = part.decoded(content=False)
+        stream = part.stored()
         staged = Staged(
             self.directory,
             self._name_of(part.info),
