@@ -47,8 +47,9 @@ class Staged:
     """A file that is being received into `directory`, to be called `name` there.
 
     With `suffix` a name that is taken becomes `name-1.ext`, `name-2.ext`, ...; else it raises
-    `FileExistsError`, also where another file of this process is on its way to that name. Call `open`, `write` as often as needed, `finish`, `publish`, each once the
-    one before has returned; and `discard` after any failure, at any time, from any thread.
+    `FileExistsError`, also where another file of this process is on its way to that name. Call
+    `open`, `write` as often as needed, `finish`, `publish`, each once the one before has returned;
+    and `discard` after any failure, at any time, from any thread.
     """
 
     directory: Path

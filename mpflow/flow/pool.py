@@ -45,7 +45,7 @@ class Pool(ABC):
     unanswered: int = attrs.field(default=0, init=False)
     closing: bool = attrs.field(default=False, init=False)
     _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
-    _values: tuple[object, ...] = attrs.field(init=False)
+    _values: tuple[object, ...] = attrs.field(default=(), init=False)
     _ready: deque[Record] = attrs.field(factory=deque[Record], init=False)
     _ready_bytes: int = attrs.field(default=0, init=False)
     _running: int = attrs.field(default=0, init=False)
@@ -59,9 +59,8 @@ class Pool(ABC):
     _room: anyio.Event | None = attrs.field(default=None, init=False)
     _changed: anyio.Event | None = attrs.field(default=None, init=False)
 
-    @_values.default
-    def _get_values(self) -> tuple[object, ...]:
-        return tuple(self._context.values())
+    def __attrs_post_init__(self) -> None:
+        self._values = tuple(self._context.values())
 
     # -- for those who know handlers ----------------------------------------------------------
 

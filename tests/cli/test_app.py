@@ -152,11 +152,6 @@ async def test_a_multipart_with_a_filename_is_a_file(tmp_path: Path) -> None:
     assert (await part(tmp_path, page))["saved_as"] == "page.mht"
 
 
-async def test_json_with_a_filename_is_a_file(tmp_path: Path) -> None:
-    broken = PartSpec(b"{", name="f", filename="a.json", content_type="application/json")
-    assert (await part(tmp_path, broken))["saved_as"] == "a.json"
-
-
 async def test_a_taken_name_gets_a_suffix(tmp_path: Path) -> None:
     specs = [PartSpec(data, name="f", filename="a.txt") for data in (b"1", b"2", b"3")]
     client = await upload(tmp_path, body(specs))
