@@ -6,6 +6,7 @@ Knows: the tables under docs/reference. Must not know: how they are rendered.
 from __future__ import annotations
 
 import argparse
+import gzip
 import re
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ def test_the_default_of_a_limit(name: str) -> None:
 
 DEEP = body([nested([nested([("a", "b")], boundary="third")], boundary="second")])
 FORM = body([("a", "bcd"), ("e", "fgh")], preamble=b"preamble", epilogue=b"epilogue")
+CODED = body(
+    [
+        nested(
+            [PartSpec(gzip.compress(bytes(2 * 1024 * 1024)), headers={"Content-Encoding": "gzip"})],
+            boundary="second",
+        )
+    ]
+)
 REACHED = {
     "max_parts": (FORM, 1),
     "max_headers": (body([PartSpec(name="a", content_type="text/plain")]), 1),
@@ -108,6 +117,8 @@ REACHED = {
     "max_memory": (FORM, 2),
     "max_total_memory": (FORM, 5),
     "max_depth": (DEEP, 2),
+    "max_decoded_bytes": (CODED, 2),
+    "max_decoded_ratio": (CODED, 2),
 }
 
 
@@ -117,7 +128,7 @@ async def refusal(data: bytes, limits: Limits) -> LimitExceeded:
 
     @router.route()
     async def read(part: mpflow.Part) -> bytes:
-        return await part.read()
+        return await part.read(decode=True)
 
     with pytest.raises(LimitExceeded) as caught:
         await router.dispatch(MultipartReader(data, content_type_of(), limits=limits))
