@@ -49,7 +49,7 @@ class Base64Decoder(CodingDecoder):
         """Decode what holds no padding. The last one to three characters are carried over."""
         # `a2b_base64` leaves out white space by itself, and garbage with it. What it gave tells
         # how many characters it took: that is cheaper than to look at each of them before.
-        blanks = data.count(b"\n") + data.count(b"\r") + data.count(b" ") + data.count(b"\t")
+        blanks = len(data) - len(data.translate(None, _BLANKS))
         held = len(self._carry)
         joined = self._carry + data if held else data
         count = len(joined) - blanks
