@@ -171,8 +171,7 @@ class Scanner:
 
     def put_back(self, data: bytes) -> None:
         """Undo `take`."""
-        if data:
-            self._inbox.appendleft(data)
+        self._inbox.appendleft(data)
 
     def find_dashed(self, boundary: bytes) -> Generator[Token | None, None, None]:
         """Choose the delimiter by what comes first: `CRLF--boundary`, or `CRLFboundary`.
