@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final, Protocol
 
-from mpflow.cli import serve
+from mpflow.cli import extract, inspect, pack, serve
 
 __all__ = ["main"]
 
@@ -32,7 +32,12 @@ class Command(Protocol):
     def run(self, options: argparse.Namespace, /) -> int: ...
 
 
-COMMANDS: Final[dict[str, Command]] = {"serve": serve}
+COMMANDS: Final[dict[str, Command]] = {
+    "inspect": inspect,
+    "extract": extract,
+    "pack": pack,
+    "serve": serve,
+}
 """The sub-commands by name. Their modules import what is heavy only when they run."""
 
 

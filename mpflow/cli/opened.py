@@ -1,0 +1,124 @@
+"""Input files, standard input, and how a sub-command runs and fails.
+
+Knows: descriptors, which of them are waited for, and the exit codes of what goes wrong.
+Must not know: multipart beyond its errors; what a sub-command does.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import anyio
+from anyio import to_thread
+from anyio.abc import ByteReceiveStream
+
+from mpflow import MultipartError
+
+__all__ = ["Input", "fail", "open_input", "run_command"]
+
+READ_SIZE: Final = 256 * 1024
+"""Bytes that are read at once."""
+
+PEEK: Final = 64 * 1024
+"""Bytes at most that `begin` looks at."""
+
+
+class Input(ByteReceiveStream):
+    """An open file, or a pipe, as a stream. A pipe is waited for in a way that Ctrl-C ends.
+
+    `size` is how many bytes are left in a file, None for a pipe. `notify` is called with the
+    number of bytes of each read.
+    """
+
+    def __init__(self, fd: int, *, notify: Callable[[int], None] | None = None) -> None:
+        self._fd = fd
+        self._ahead = b""
+        self.notify = notify
+        status = os.fstat(fd)
+        # A regular file is always ready, and cannot be waited for.
+        self._waits = stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)
+        self._waits = self._waits or os.isatty(fd)
+        self.size: int | None = None
+        self.body_start = 0  # where the body begins, after a header block
+        if stat.S_ISREG(status.st_mode):
+            self.size = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
+
+    async def receive(self, max_bytes: int = READ_SIZE) -> bytes:
+        """The next bytes, at least one. Raises `anyio.EndOfStream` at the end."""
+        data, self._ahead = self._ahead[:max_bytes], self._ahead[max_bytes:]
+        data = data or await self._read(max_bytes)
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    async def begin(self) -> bytes:
+        """The first 64 KiB, fewer at the end or once a blank line has come, without taking them."""
+        while len(self._ahead) < PEEK:
+            if b"\n\r\n" in self._ahead or b"\n\n" in self._ahead:
+                break
+            data = await self._read(PEEK - len(self._ahead))
+            if not data:
+                break
+            self._ahead += data
+        return self._ahead
+
+    async def _read(self, size: int) -> bytes:
+        if self._waits:
+            await anyio.wait_readable(self._fd)
+            data = os.read(self._fd, size)
+        else:
+            data = await to_thread.run_sync(os.read, self._fd, size)
+        if self.notify is not None:
+            self.notify(len(data))
+        return data
+
+    async def aclose(self) -> None:
+        """Nothing: who opened the file closes it."""
+
+
+@contextmanager
+def open_input(path: str) -> Generator[Input, None, None]:
+    """The file at `path`, or standard input for `-`. Raises `OSError`."""
+    if path == "-":
+        yield Input(sys.stdin.fileno())
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise IsADirectoryError(21, os.strerror(21), path)
+        yield Input(fd)
+    finally:
+        os.close(fd)
+
+
+def fail(command: str, line: str, *, code: int = 1) -> int:
+    """Say on stderr what went wrong; the exit code."""
+    print(f"mpflow {command}: {line}", file=sys.stderr)
+    return code
+
+
+def run_command(command: str, work: Callable[[], Awaitable[int]]) -> int:
+    """Run an async sub-command and return its exit code; what it raises becomes one line."""
+    with suppress(AttributeError):  # a stand-in of a test
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = anyio.run(work)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Nobody reads on. What is still in the buffer must not fail once more at exit.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)
+        return 1
+    except MultipartError as error:
+        return fail(command, str(error))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        named = error.filename is not None
+        return fail(command, f"{os.fsdecode(error.filename)}: {reason}" if named else reason)

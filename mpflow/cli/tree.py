@@ -1,0 +1,164 @@
+"""The tree of a message in a file: how it is found, and how all of it is visited.
+
+Knows: where the content type of a file's body stands, and how far one broken part reaches.
+Must not know: what is done with a part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from typing import Final, Protocol, TypeVar
+
+from mpflow import Limits, MultipartError, MultipartReader, NotMultipart, Part
+from mpflow.cli.opened import Input
+from mpflow.wire import TOLERANCES
+
+__all__ = ["Visitor", "add_reading_arguments", "explain", "open_reader", "shown", "visit"]
+
+LIMITS: Final = Limits(
+    max_parts=100_000,
+    max_headers=1000,
+    max_header_line="64 KiB",
+    max_header_bytes="256 KiB",
+    max_total_header_bytes="64 MiB",
+    max_preamble="1 MiB",
+    max_epilogue=None,
+    max_part_bytes=None,
+    max_total_bytes=None,
+    max_depth=32,
+    max_decoded_bytes=None,
+    idle_timeout=None,
+)
+"""What a file may be: as large as it is, and as odd as old mails are."""
+
+_FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
+_DELIMITER: Final = re.compile(rb"(?:\r?\n)*--([^\r\n]+?)[ \t]*\r?\n")
+_BLANK: Final = re.compile(rb"\n\r?\n")
+_FORM: Final = re.compile(rb"^content-disposition:[ \t]*form-data\b", re.IGNORECASE | re.MULTILINE)
+
+_Reader = TypeVar("_Reader", bound=MultipartReader)
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say what is read, and how."""
+    parser.add_argument("file", metavar="FILE", help="the file to read; - is standard input")
+    parser.add_argument(
+        "--boundary",
+        metavar="BOUNDARY",
+        help="the boundary of a body without a header block (default: that of its first line)",
+    )
+    parser.add_argument(
+        "--type",
+        metavar="TYPE",
+        help="the content type of a body without a header block, such as related, "
+        "multipart/mixed or a whole header value (default: form-data or mixed, by the first part)",
+    )
+    parser.add_argument(
+        "--tolerate",
+        metavar="NAME",
+        action="append",
+        default=[],
+        choices=sorted(TOLERANCES),
+        help="accept an ambiguity of this name, again for each; bare-lf always is",
+    )
+
+
+async def open_reader(
+    source: Input, options: argparse.Namespace, reader_class: type[_Reader]
+) -> _Reader:
+    """A reader of a file: of a mail, which begins with a header block, or of a bare body."""
+    tolerate = {"bare-lf", *options.tolerate}
+    begin = await source.begin()
+    if options.boundary is None and options.type is None and _FIELD.match(begin):
+        blank = _BLANK.search(begin)
+        source.body_start = 0 if blank is None else blank.end()
+        return await reader_class.from_mail(source, limits=LIMITS, tolerate=tolerate)
+    content_type = _content_type(begin, options.type, options.boundary)
+    return reader_class(source, content_type, limits=LIMITS, tolerate=tolerate)
+
+
+def _content_type(begin: bytes, kind: str | None, boundary: str | None) -> str:
+    if kind is None:
+        block = _BLANK.split(begin, maxsplit=1)[0]
+        kind = "form-data" if _FORM.search(block) else "mixed"
+    if "/" not in kind:
+        kind = f"multipart/{kind}"
+    if boundary is None:
+        if re.search(r";[ \t]*boundary\*?[ \t]*=", kind, re.IGNORECASE):
+            return kind
+        first = _DELIMITER.match(begin)
+        if first is None:
+            raise NotMultipart(
+                "expected a header block with a content type, or a delimiter in the first line; "
+                "--boundary names the boundary of any other body"
+            )
+        boundary = str(first[1], "ascii", "backslashreplace")
+    escaped = boundary.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{kind}; boundary="{escaped}"'
+
+
+class Visitor(Protocol):
+    """What is done with the parts of a tree."""
+
+    def enter(self, part: Part) -> None:
+        """A multipart begins."""
+        ...
+
+    async def leaf(self, part: Part) -> None:
+        """Any other part: read it. What it raises is wrong with it, or with what is around it."""
+        ...
+
+    def problem(self, part: Part, error: MultipartError) -> None:
+        """The part, or one inside it, is at fault; those after it are read all the same."""
+        ...
+
+    def leave(self, part: Part) -> None:
+        """The multipart has ended."""
+        ...
+
+
+async def visit(reader: MultipartReader, visitor: Visitor) -> None:
+    """Visit each part, depth first. Raises what is wrong with this level, or those around it."""
+    while (part := await reader.next_part()) is not None:
+        inner: MultipartReader | None = None
+        if part.is_multipart:
+            try:
+                inner = part.multipart()
+            except MultipartError as error:  # it has no boundary, say: then it is a leaf
+                visitor.problem(part, error)
+        try:
+            if inner is None:
+                await visitor.leaf(part)
+            else:
+                visitor.enter(part)
+                await visit(inner, visitor)
+        except MultipartError as error:
+            # Where it is the level around that is broken, this raises what the part has raised.
+            await part.drain()
+            visitor.problem(part, error)
+        else:
+            await part.drain()
+        if inner is not None:
+            visitor.leave(part)
+
+
+def explain(error: MultipartError, source: Input) -> str:
+    """The line that says what is wrong. Offsets count from the body, which may begin later."""
+    if error.offset is None or not source.body_start:
+        return str(error)
+    return f"{error}; the body begins at byte {source.body_start} of the file"
+
+
+def shown(text: str) -> str:
+    """What a client sent, in quotes, without anything that could move a terminal's cursor."""
+    return '"' + "".join(_printable(text)) + '"'
+
+
+def _printable(text: str) -> Iterable[str]:
+    for char in text:
+        if char in '"\\':
+            yield "\\" + char
+        else:
+            yield char if char.isprintable() else char.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,143 @@
+"""`mpflow extract`: each part as a file, whole or not at all, and nothing overwritten."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mpflow import PartInfo
+from mpflow.cli.extract import name_of
+from mpflow.testing import PartSpec, body, nested
+from tests.cli.command import COMMAND, GIF, PATIENCE, mail, run
+
+FORM = body([("user", "Ada"), PartSpec(name="photo", filename="photo.gif", data=GIF)])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All files in a folder, hidden ones too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_form(tmp_path: Path) -> None:
+    (tmp_path / "form").write_bytes(FORM)
+    done = run("extract", "form", "-d", "out", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"out/user.txt\nout/photo.gif\n"
+    assert files(tmp_path / "out") == {"user.txt": b"Ada", "photo.gif": GIF}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_mail(tmp_path: Path, stored: bool) -> None:
+    data = mail(stored=stored)
+    done = run("extract", "-", "-d", tmp_path / "out", cwd=tmp_path, data=data)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = files(tmp_path / "out")
+    assert found.keys() == {"part-0.0.txt", "part-0.1.html", "bild.gif", "bild-1.gif"}
+    assert found["part-0.0.txt"].decode().splitlines() == ["Käse"]
+    assert found["part-0.1.html"].decode().strip() == "<p>Käse"
+    assert (found["bild.gif"], found["bild-1.gif"]) == (GIF, GIF[::-1])
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "photo.gif").write_bytes(b"mine")
+    done = run("extract", "-", cwd=tmp_path, data=FORM)
+    assert done.stdout == b"user.txt\nphoto-1.gif\n"
+    assert files(tmp_path) == {"photo.gif": b"mine", "user.txt": b"Ada", "photo-1.gif": GIF}
+
+
+def test_no_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    names = ["../../etc/passwd", "/etc/shadow", "..", "C:\\boot.ini", ".profile", "-rf"]
+    data = body([PartSpec(name="f", filename=name, data=b"x") for name in names])
+    assert run("extract", "-", "-d", "out", cwd=tmp_path, data=data).returncode == 0
+    assert files(tmp_path / "out").keys() == {
+        "passwd", "shadow", "unnamed", "boot.ini", "profile", "rf",
+    }  # fmt: skip
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_codings_are_undone(tmp_path: Path) -> None:
+    data = (
+        b"--a\r\nContent-Encoding: gzip\r\nContent-Disposition: attachment; filename=x\r\n\r\n"
+        + gzip.compress(GIF)
+        + b"\r\n--a--\r\n"
+    )
+    assert run("extract", "-", cwd=tmp_path, data=data).returncode == 0
+    assert files(tmp_path) == {"x": GIF}
+
+
+def test_a_cut_file_leaves_what_was_whole(tmp_path: Path) -> None:
+    done = run("extract", "-", "-d", "out", cwd=tmp_path, data=FORM[: len(FORM) // 2])
+    assert (done.returncode, done.stdout) == (1, b"out/user.txt\n")
+    assert done.stderr.startswith(b"mpflow extract: expected the close delimiter")
+    assert files(tmp_path / "out") == {"user.txt": b"Ada"}
+
+
+def test_a_broken_part_leaves_those_after_it(tmp_path: Path) -> None:
+    data = (
+        b"--a\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA????\r\n"
+        b"--a\r\nContent-Encoding: smoke\r\n\r\nsignals\r\n"
+        b"--a\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+        b"--b\r\n\r\none\r\n--b\r\n\r\ntw\r\n"
+        b"--a\r\n\r\nlast\r\n--a--\r\n"
+    )
+    done = run("extract", "-", cwd=tmp_path, data=data)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 3
+    assert files(tmp_path) == {"part-2.0.txt": b"one", "part-3.txt": b"last"}
+
+
+def test_inner_parts(tmp_path: Path) -> None:
+    data = body([nested([("a", "b")], boundary="inner"), ("c", "d")])
+    assert run("extract", "-", cwd=tmp_path, data=data).returncode == 0
+    assert files(tmp_path) == {"a.txt": b"b", "c.txt": b"d"}
+
+
+@pytest.mark.parametrize(
+    ("info", "name"),
+    [
+        (PartInfo.of(name="a/b", content_type="image/png"), "b.png"),
+        (PartInfo.of(content_type="application/x-unheard-of", path=(0, 3)), "part-0.3.bin"),
+        (PartInfo.of(name="..", path=(2,)), "part-2.txt"),
+        (PartInfo.of(filename="a.tar.gz", name="b"), "a.tar.gz"),
+        (PartInfo.of(filename="", name="b"), "b.txt"),
+    ],
+)
+def test_names(info: PartInfo, name: str) -> None:
+    assert name_of(info) == name
+
+
+def test_no_multipart_makes_no_folder(tmp_path: Path) -> None:
+    done = run("extract", "-", "-d", "out", cwd=tmp_path, data=b"text")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("extract", "-", "-d", "file", cwd=tmp_path, data=FORM)
+    assert done.returncode == 1
+    assert done.stderr == b"mpflow extract: file: File exists\n"
+
+
+def test_ctrl_c_leaves_nothing_partial(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "extract", "-"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        os.write(process.stdin.fileno(), FORM[:-200])
+        assert process.stdout.readline() == b"user.txt\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert process.stderr.read() == b""
+    assert files(tmp_path) == {"user.txt": b"Ada"}
