@@ -44,8 +44,8 @@ class RouteOptions(MatchOptions, total=False):
     max_bytes: bytes of one part, in place of `Limits.max_part_bytes`; `"500 MiB"` will do.
     timeout: seconds from the handler's call to its answer.
     on_error: `"abort"` (default) ends the flow at a failure, `"collect"` keeps it and goes on.
-    decode: what handlers that store a part (`Save`, `Collect`, `Digest`) undo of it: `"transfer"`
-        (default) its transfer encoding, `"all"` its content codings as well, `"none"` nothing.
+    decode: what handlers that store a part undo of it: `"transfer"` (default) its transfer
+    encoding, `"all"` its content codings as well, `"none"` nothing.
     """
 
     key: str | None

@@ -144,8 +144,7 @@ async def test_headers_that_do_not_come() -> None:
 
 async def test_a_mail_inside_a_mail() -> None:
     outer = crlf(
-        "Content-Type: multipart/mixed; boundary=outer\n\n"
-        "--outer\nContent-Type: message/rfc822\n\n"
+        "Content-Type: multipart/mixed; boundary=outer\n\n--outer\nContent-Type: message/rfc822\n\n"
     )
     sent = outer + MAIL + crlf("\n--outer--")
     part = await anext(await MultipartReader.from_mail(Chunked(sent, 7)))
