@@ -6,12 +6,13 @@ Must not know: multipart beyond its errors; what a sub-command does.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
-from typing import Final
+from contextlib import contextmanager
+from typing import Any, Final, TextIO
 
 import anyio
 from anyio import to_thread
@@ -19,7 +20,7 @@ from anyio.abc import ByteReceiveStream
 
 from mpflow import MultipartError
 
-__all__ = ["Input", "fail", "open_input", "run_command"]
+__all__ = ["Input", "descriptor", "fail", "open_input", "run_command"]
 
 READ_SIZE: Final = 256 * 1024
 """Bytes that are read at once."""
@@ -85,15 +86,22 @@ class Input(ByteReceiveStream):
 def open_input(path: str) -> Generator[Input, None, None]:
     """The file at `path`, or standard input for `-`. Raises `OSError`."""
     if path == "-":
-        yield Input(sys.stdin.fileno())
+        yield Input(descriptor(sys.stdin, "standard input"))
         return
     fd = os.open(path, os.O_RDONLY)
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
-            raise IsADirectoryError(21, os.strerror(21), path)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         yield Input(fd)
     finally:
         os.close(fd)
+
+
+def descriptor(stream: TextIO | None, what: str) -> int:
+    """The descriptor of a standard stream, which is None where the process was given none."""
+    if stream is None:
+        raise OSError(errno.EBADF, "expected it to be open, and it is closed", what)
+    return stream.fileno()
 
 
 def fail(command: str, line: str, *, code: int = 1) -> int:
@@ -104,21 +112,34 @@ def fail(command: str, line: str, *, code: int = 1) -> int:
 
 def run_command(command: str, work: Callable[[], Awaitable[int]]) -> int:
     """Run an async sub-command and return its exit code; what it raises becomes one line."""
-    with suppress(AttributeError):  # a stand-in of a test
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
+        descriptor(sys.stdout, "standard output")
+        reconfigure: Any = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:  # a terminal may not know all letters
+            reconfigure(errors="backslashreplace")
         code = anyio.run(work)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # Nobody reads on. What is still in the buffer must not fail once more at exit.
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        os.close(devnull)
-        return 1
     except MultipartError as error:
         return fail(command, str(error))
+    except BrokenPipeError:
+        _give_up_stdout()
+        return 1
     except OSError as error:
+        _give_up_stdout()
         reason = error.strerror or str(error)
         named = error.filename is not None
         return fail(command, f"{os.fsdecode(error.filename)}: {reason}" if named else reason)
+
+
+def _give_up_stdout() -> None:
+    """What is still in its buffer must not fail once more at exit."""
+    stdout: TextIO | None = sys.stdout
+    if stdout is None:
+        return
+    try:
+        stdout.flush()
+    except OSError:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stdout.fileno())
+        os.close(devnull)

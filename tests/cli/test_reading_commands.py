@@ -74,3 +74,28 @@ def test_short_work_draws_nothing_on_a_terminal(tmp_path: Path) -> None:
     assert os.read(ours, 65536) == b"end"
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("inspect - <&-", "mpflow inspect: standard input: expected it to be open"),
+        ("pack -F f=@- <&-", "mpflow pack: standard input: expected it to be open"),
+        ("inspect form >&-", "mpflow inspect: standard output: expected it to be open"),
+        ("pack -F a=1 >&-", "mpflow pack: standard output: expected it to be open"),
+        ("inspect form >/dev/full", "mpflow inspect: No space left on device"),
+        ("inspect form --json >/dev/full", "mpflow inspect: No space left on device"),
+        ("pack -F a=1 --headers >/dev/full", "mpflow pack: No space left on device"),
+    ],
+)
+def test_streams_that_are_closed_or_full(tmp_path: Path, line: str, says: str) -> None:
+    (tmp_path / "form").write_bytes(b"--a\r\n\r\none\r\n--a--\r\n")
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m mpflow {line}', sys.executable],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+    (said,) = done.stderr.decode().splitlines()
+    assert said.startswith(says)
+    assert done.returncode == 1
