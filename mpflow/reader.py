@@ -104,7 +104,18 @@ class MultipartReader(EventReader):
         """
         return cls._of(open_message(message), limits=limits, strict=strict, tolerate=tolerate)
 
-    from_response = from_message
+    @classmethod
+    def from_response(
+        cls,
+        message: object,
+        *,
+        limits: Limits | None = None,
+        strict: bool = False,
+        tolerate: Iterable[str] = frozenset(),
+    ) -> Self:
+        """The same as `from_message`."""
+        # Not an alias: type checkers bind `Self` in a method only.
+        return cls.from_message(message, limits=limits, strict=strict, tolerate=tolerate)
 
     @classmethod
     async def from_mail(
