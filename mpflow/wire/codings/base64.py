@@ -79,8 +79,6 @@ class Base64Decoder(CodingDecoder):
             self._refuse(f"{shown} after the padding", self._taken + found.start())
         self._padding += data.count(b"=", at)
         have = len(self._carry) + self._padding
-        if not self._padding:  # pragma: no cover # `decode` calls this only for padding
-            return out
         if not self._ended:
             if len(self._carry) < 2 or have > 4:
                 self._refuse("padding where none fits", self._taken + at)
