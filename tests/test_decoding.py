@@ -131,8 +131,8 @@ async def test_a_part_whole_in_hand() -> None:
 @pytest.mark.parametrize(
     ("data", "headers", "match"),
     [
-        (gzip.compress(b"x" * 99)[:-3], GZIP, "whole body in gzip"),
-        (gzip.compress(b"x") + b"junk", GZIP, "gzip"),
+        (gzip.compress(b"x" * 99, mtime=0)[:-3], GZIP, "whole body in gzip"),
+        (gzip.compress(b"x", mtime=0) + b"junk", GZIP, "gzip"),
         (b"", GZIP, "cut or empty"),
         (b"plain", GZIP, "expected a body in gzip, got none"),
         (b"YWJ", BASE64, "got 3 of the 4 characters"),
