@@ -33,7 +33,7 @@ def test_the_first_two_shell_blocks_are_one_command_line_each() -> None:
         # Bare Debian: no ensurepip, and an interpreter that pip may not touch (PEP 668).
         assert block.startswith("python3 -m venv --without-pip .venv && python3 -m pip --python ")
     assert serve.endswith(" .venv/bin/mpflow serve inbox\n")
-    assert test.endswith(" .venv/bin/python -m pytest\n")
+    assert test.endswith(" .venv/bin/python -m pytest -n auto --dist loadfile\n")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"line{e.line}" for e in EXAMPLES])
