@@ -137,6 +137,11 @@ class Outgoing:
         head = payload.head(form=self._form)
         self._expected, self._sent = payload.expected(), 0
         data = payload.data()
+        if data is not None and self._expected not in (None, len(data)):
+            raise WriteError(
+                f"expected a body of {self._expected} bytes, as its Content-Length says, "
+                f"got {len(data)}"
+            )
         if data is None:
             self._put(self._encoder.send(PartBegin(head)))
             self._reading = payload.open((*self._path, self._index))

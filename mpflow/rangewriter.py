@@ -75,6 +75,9 @@ class _SliceReading:
         self._end = end
         self._descriptor: int | None = None
 
+    def __del__(self) -> None:
+        self._close()  # who iterates over a writer may drop it half way
+
     async def next(self) -> bytes:
         stop = min(self._end, self._at + _BLOCK)
         if self._at >= stop:
@@ -94,6 +97,9 @@ class _SliceReading:
         return os.pread(self._descriptor, stop - self._at, self._at)
 
     async def aclose(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)

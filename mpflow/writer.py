@@ -72,6 +72,8 @@ class MultipartWriter:
             # `type/subtype` of two tokens, which a parameter's name is, too.
             format_parameter(subtype, "")
             content_type = f"multipart/{subtype}"
+            if params is not None and any(name.lower() == "boundary" for name in params):
+                raise ValueError("expected params without a boundary: give it as boundary=")
             for name, value in {"boundary": self.boundary, **(params or {})}.items():
                 content_type += f"; {format_parameter(name, value)}"
             self._headers = CIMultiDict([("Content-Type", content_type)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,15 @@ async def test_a_file_that_became_shorter(tmp_path: Path) -> None:
     path.write_bytes(WHOLE[:300_000])
     with pytest.raises(WriteError, match="it ended at 300000"):
         await writer.as_bytes()
+
+
+async def test_an_answer_that_is_dropped_half_way_keeps_no_descriptor(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(300_000))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        async for chunk in range_writer(path, [(0, 100_000), (100_000, 300_000)]):
+            if len(chunk) > 1000:
+                break
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -486,3 +486,23 @@ async def test_no_parts_to_pull() -> None:
             await writer(parts=receive).as_bytes()
         send.close()
         assert await writer(parts=receive).as_bytes() == b"--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "headers"),
+    [
+        (b"hello", {"Content-Encoding": "gzip", "Content-Length": "5"}),
+        ("héllo", {"Content-Transfer-Encoding": "quoted-printable", "Content-Length": "5"}),
+    ],
+)
+async def test_a_length_that_codings_make_untrue(data: str, headers: dict[str, str]) -> None:
+    writer = MultipartWriter()
+    writer.append(data, headers)
+    with pytest.raises(WriteError, match="expected a body of 5 bytes"):
+        await writer.as_bytes()
+
+
+@pytest.mark.parametrize("name", ["boundary", "Boundary"])
+def test_the_boundary_is_no_parameter_of_the_callers(name: str) -> None:
+    with pytest.raises(WriteError, match="boundary="):
+        MultipartWriter(params={name: "evil"})

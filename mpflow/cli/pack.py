@@ -13,7 +13,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -194,11 +194,10 @@ def _output(path: str) -> Generator[Callable[[bytes], None], None, None]:
         with _interrupted_at_once():
             yield partial(_write_all, sys.stdout.fileno())
         return
-    with suppress(FileNotFoundError):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a device, a pipe
-            with open(path, "wb", buffering=0) as file:
-                yield partial(_write_all, file.fileno())
-            return
+    if _is_special(path):
+        with open(path, "wb", buffering=0) as file:
+            yield partial(_write_all, file.fileno())
+        return
     temporary = Path(path).with_name(f".mpflow-{secrets.token_hex(16)}.part")
     try:
         file = temporary.open("xb", buffering=0)
@@ -211,6 +210,14 @@ def _output(path: str) -> Generator[Callable[[bytes], None], None, None]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _is_special(path: str) -> bool:
+    """Whether it is there, and is a device or a pipe: what cannot be replaced."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -662,3 +662,18 @@ def test_all_splits_of_a_small_body() -> None:
     encoded = do(["deflate", "base64"], [b"a line of text"])
     take: Callable[[Iterable[bytes]], bytes] = lambda chunks: undo(["deflate", "base64"], chunks)  # noqa: E731
     assert {take(chunks) for chunks in splits(encoded)} == {b"a line of text"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Content-Encoding", ",".join(["br"] * 1300))],
+        [("Content-Encoding", "gzip, gzip, gzip")] * 2,
+        [("Content-Encoding", "gzip")] * 6,
+    ],
+)
+def test_more_codings_than_anybody_uses_are_refused(headers: list[tuple[str, str]]) -> None:
+    """Each would hold a window of its own, and one line can ask for a thousand."""
+    with pytest.raises(UnsupportedCoding, match="at most 5 content codings"):
+        codings_of(CIMultiDict(headers))
+    assert len(codings_of(CIMultiDict(headers[:1] if len(headers) == 6 else []))) < 2

@@ -7,14 +7,18 @@ Must not know: any coding, streams, threads.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mpflow.errors import LimitExceeded, MultipartError
+from mpflow.errors import LimitExceeded, MultipartError, UnsupportedCoding
 from mpflow.wire.codings.base import PIECE
 from mpflow.wire.codings.registry import Coding, find_coding
 
 __all__ = ["RATIO_FROM", "Decoding", "Encoding", "codings_of"]
+
+MAX_CODINGS: Final = 5
+"""Content codings that one part may have."""
 
 RATIO_FROM = 1024 * 1024
 """Bytes of output from which on the ratio counts."""
@@ -34,7 +38,11 @@ def codings_of(
     found: list[Coding] = []
     if content:
         for value in headers.getall("Content-Encoding", ()):
-            found += [find_coding("content", name) for name in value.split(",")]
+            names = value.split(",", MAX_CODINGS)
+            found += [find_coding("content", name) for name in names[:MAX_CODINGS]]
+            if len(names) > MAX_CODINGS or len(found) > MAX_CODINGS:
+                # Each holds a window of its own: a header line could ask for a thousand.
+                raise UnsupportedCoding(f"expected at most {MAX_CODINGS} content codings, got more")
     encoding = headers.get("Content-Transfer-Encoding")
     if transfer and encoding is not None:
         found.append(find_coding("transfer", encoding))
