@@ -48,7 +48,6 @@ def draw(stderr: int) -> None:
 
 
 def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
-    pytest.importorskip("rich")
     ours, theirs = pty.openpty()
     draw(theirs)
     drawn = os.read(ours, 65536)
