@@ -70,8 +70,7 @@ class Spool:
 
     def _write(self, data: bytes, at: int) -> None:
         if self._file is None:
-            # Closed by `close`, which outlives this call.
-            self._file = TemporaryFile(prefix="mpflow-")  # noqa: SIM115
+            self._file = TemporaryFile(prefix="mpflow-")  # noqa: SIM115 - closed by `close`
         left = memoryview(data)
         while left:
             done = os.pwrite(self._file.fileno(), left, at)

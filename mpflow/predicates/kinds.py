@@ -47,6 +47,7 @@ class Predicate:
     __slots__ = ()
 
     def __call__(self, info: PartInfo, /) -> bool:
+        """Whether the part fits. Each kind answers for itself; the base has no answer."""
         raise NotImplementedError
 
     def __and__(self, other: PredicateLike) -> Predicate:
