@@ -148,10 +148,16 @@ class Part(Described, Values, ByteReceiveStream):
 
     def close(self) -> None:
         """The same as `aclose`, which has nothing to wait for. Closes the levels inside, too."""
-        self._closed = True
-        self._ahead, self._start = b"", 0
-        for reader in self._inside:
-            reader.close()
+        # Not one call a level: there can be more levels open than Python's stack holds.
+        parts = [self]
+        while parts:
+            part = parts.pop()
+            part._closed = True
+            part._ahead, part._start = b"", 0
+            for reader in part._inside:
+                inner = reader.shut()
+                if inner is not None:
+                    parts.append(inner)
 
     async def drain(self) -> None:
         """Read what is left of the part and throw it away."""

@@ -248,11 +248,16 @@ class MultipartReader(EventReader):
 
     def close(self) -> None:
         """Close the current part and read no more; the source is left as it is."""
+        current = self.shut()
+        if current is not None:
+            current.close()
+
+    def shut(self) -> Part | None:
+        """For parts: close this level alone. The part that is current is left to the caller."""
         self._closed = True
-        if self._current is not None:
-            self._current.close()
         for related in self._inside:
             related.close()
+        return self._current
 
     async def __aenter__(self) -> Self:
         if self.holder is None:

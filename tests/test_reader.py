@@ -394,6 +394,29 @@ async def test_more_levels_than_the_stack_holds() -> None:
     assert isinstance(caught.value.__cause__, RecursionError)
 
 
+@pytest.mark.parametrize("close", ["reader", "part", "next"])
+async def test_more_levels_than_calls_are_closed(close: str) -> None:
+    """Levels that came whole are read without a call a level, and so they are closed."""
+    limits = Limits(max_depth=None, max_parts=None, max_total_header_bytes=None)
+    outer = MultipartReader(onion(600), TYPE, limits=limits)
+    reader, parts = outer, [await anext(outer)]
+    while parts[-1].is_multipart:
+        reader = parts[-1].multipart()
+        parts.append(await anext(reader))
+    assert len(parts) == 600
+    if close == "reader":
+        await outer.aclose()
+    elif close == "part":
+        await parts[0].aclose()
+    else:
+        assert await outer.next_part() is None
+    for part in parts:
+        with pytest.raises(anyio.ClosedResourceError):
+            await part.read()
+    with pytest.raises(anyio.ClosedResourceError):
+        await reader.next_part()
+
+
 async def below(frames: int, call: Callable[[], Awaitable[object]]) -> None:
     """Call so many frames further down the stack."""
     if frames:
