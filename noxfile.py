@@ -34,6 +34,7 @@ PEERS = [
     "urllib3>=2.5",
     "werkzeug>=3.1",
 ]
+NODE_PEERS = ["busboy@1.6"]
 # What `full` adds.
 SLOW = ["clients", "conformance", "fuzz", "bench"]
 # What `conformance` runs: the source distributions that hold the suites. Another version may have
@@ -154,10 +155,18 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Real clients against the real service, and peers; one that is missing is a failure."""
+    """Real clients against the real service, and peers; one that is missing is a failure.
+
+    The system has to have curl, Node with npm, and Go (Debian: curl, npm, golang-go).
+    """
     install_for_tests(session)
     session.install("requests>=2.32", *PEERS, *MESSAGES)
-    session.run("pytest", "-m", "clients", "tests/clients", "tests/peers", *session.posargs)
+    node = Path(session.create_tmp()).resolve()
+    session.run("npm", "install", "--silent", f"--prefix={node}", *NODE_PEERS, external=True)
+    env = {"NODE_PATH": str(node / "node_modules")}
+    session.run(
+        *("pytest", "-m", "clients", "tests/clients", "tests/peers"), *session.posargs, env=env
+    )
 
 
 @nox.session

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
 
 from mpflow import ClientDisconnected, MultipartReader, TruncatedBody
-from tests.http import answering
+from tests.http import answering, serving
 from tests.support import BODY, TYPE, only_asyncio
 
 pytestmark = [pytest.mark.clients, pytest.mark.anyio]
@@ -100,23 +96,6 @@ def blacksheep(seen: Seen) -> Any:
 
 
 FRAMEWORKS = [starlette, fastapi, litestar, falcon, blacksheep]
-
-
-@asynccontextmanager
-async def serving(app: Any) -> AsyncGenerator[int]:
-    """The port on which hypercorn serves an application."""
-    stop = anyio.Event()
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port: int = listener.getsockname()[1]
-        config = Config()
-        config.bind = [f"fd://{listener.detach()}"]  # hypercorn closes it
-    config.accesslog = config.errorlog = None
-    async with anyio.create_task_group() as group:
-        group.start_soon(lambda: serve(app, config, shutdown_trigger=stop.wait))
-        yield port
-        stop.set()
 
 
 @only_asyncio
