@@ -1,7 +1,7 @@
 """Files as the body of a part that is sent: open ones, and paths.
 
-Knows: how a file is read in worker threads, from where it stood, and how large it is.
-Must not know: headers as they are sent, delimiters, or where the bytes go.
+Knows: how a file is read in worker threads, what its name says, and when a path is open.
+Must not know: who else reads an open file, headers as they are sent, where the bytes go.
 """
 
 from __future__ import annotations
@@ -11,62 +11,37 @@ import io
 import os
 import stat
 from collections.abc import Callable
-from tempfile import SpooledTemporaryFile
-from typing import Any, Final
+from typing import Any
 
 from anyio import to_thread
 
 from mpflow.contents import Content, Reading, encode_text, guess_type, name_of, text_encoder
-from mpflow.errors import WriteError
+from mpflow.openfiles import READ_SIZE, OpenFile, size_of_descriptor
 
 __all__ = ["File", "FileAt", "TextFile"]
-
-READ_SIZE: Final = 1024 * 1024
-"""Bytes asked of a file at once: each time costs a hop to a worker thread."""
 
 
 class File(Content):
     """A binary file that was given open: read from where it stood, never closed."""
 
     def __init__(self, file: Any) -> None:
-        self._file = file
-        self._turn = 0
-        self._start = _place(file)
-        self._size = _size_of(file, self._start)
+        self._open = OpenFile(file)
+        self._size = self._open.size
         self.filename: str | None = name_of(file)
         self.content_type: str | None = guess_type(self.filename) or "application/octet-stream"
 
     @property
     def replayable(self) -> bool:
-        return self._start is not None
+        return self._open.start is not None
 
     def size(self, charset: str) -> int | None:
         return self._size
 
     def check(self) -> None:
-        if self._turn and not self.replayable:
-            raise WriteError("expected a file that can be read again, got one that cannot seek")
+        self._open.check()
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
-        return FileReading(self._reads())
-
-    def _reads(self) -> Callable[[], object]:
-        """What reads on, in a worker thread, for as long as no other writing has begun."""
-        self.check()
-        self._turn += 1
-        turn, place = self._turn, self._start
-
-        def read() -> object:
-            nonlocal place
-            if turn != self._turn:
-                raise WriteError("expected the file for one writing, and another one has begun")
-            if place is not None:
-                self._file.seek(place)
-                place = None
-            data: object = self._file.read(READ_SIZE)
-            return data
-
-        return read
+        return FileReading(self._open.begin())
 
 
 class TextFile(File):
@@ -74,13 +49,13 @@ class TextFile(File):
 
     def __init__(self, file: Any) -> None:
         super().__init__(file)
-        self._size = None
         self.content_type: str | None = (
             f"{guess_type(self.filename) or 'text/plain'}; charset=utf-8"
         )
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
-        return FileReading(self._reads(), encoder=text_encoder(charset))
+        encoder = text_encoder(charset)
+        return FileReading(self._open.begin(), encoder=encoder)
 
 
 class FileAt(Content):
@@ -93,7 +68,7 @@ class FileAt(Content):
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(f"expected the path of a file, got the directory {path}")
-        self._size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        self._size = _size_at(path, status)
 
     def size(self, charset: str) -> int | None:
         return self._size
@@ -161,29 +136,15 @@ class FileReading:
         self._finish()  # who iterates over a writer may drop it half way
 
 
-def _place(file: Any) -> int | None:
-    """Where a file stands, as its `seek` takes it; None where it cannot go back."""
+def _size_at(path: os.PathLike[Any], status: os.stat_result) -> int | None:
+    """Bytes of a regular file; it is opened only where the file system may not know them."""
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    if getattr(status, "st_blocks", 1):
+        return status.st_size
+    # Without waiting: some files of /proc have nothing to say yet.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
-        place: int | None = file.tell() if file.seekable() else None
-    except (AttributeError, OSError):
-        return None
-    return place
-
-
-def _size_of(file: Any, start: int | None) -> int | None:
-    """Bytes from `start` to the end, where the file system knows them.
-
-    Not by seeking to the end: that would unpack the whole of a compressed file.
-    """
-    if start is None:
-        return None
-    if isinstance(file, SpooledTemporaryFile):
-        end: int = file.seek(0, os.SEEK_END)
-        file.seek(start)
-        return max(0, end - start)
-    inner = getattr(file, "file", file)  # of a named temporary file
-    if isinstance(getattr(inner, "raw", inner), io.FileIO):
-        status = os.fstat(inner.fileno())
-        if stat.S_ISREG(status.st_mode):
-            return max(0, status.st_size - start)
-    return None
+        return size_of_descriptor(descriptor)
+    finally:
+        os.close(descriptor)

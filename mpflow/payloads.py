@@ -6,7 +6,6 @@ Must not know: other parts, delimiters, or where the bytes go.
 
 from __future__ import annotations
 
-import codecs
 import inspect
 import io
 import os
@@ -30,6 +29,7 @@ from mpflow.contents import (
 )
 from mpflow.errors import MultipartError, WriteError, excerpt
 from mpflow.filecontents import File, FileAt, TextFile
+from mpflow.openfiles import is_text
 from mpflow.part import Part
 from mpflow.sources import open_source
 from mpflow.wire.codings import Coding, Encoding, codings_of
@@ -88,12 +88,10 @@ def content_of(obj: object) -> Content:
         return Received(obj)
     if isinstance(obj, os.PathLike):
         return FileAt(given)
-    if isinstance(obj, io.StringIO):
-        return Text(obj.read(), filename=name_of(obj))
-    if isinstance(obj, io.BytesIO):
-        return Memory(obj.read(), filename=name_of(obj))
+    if isinstance(obj, io.StringIO | io.BytesIO):
+        return _in_memory(obj)
     file: Any = getattr(obj, "wrapped", obj)  # of an async file of anyio or trio
-    if isinstance(file, io.TextIOBase | codecs.StreamReaderWriter):
+    if is_text(file):
         return TextFile(file)
     if callable(getattr(file, "read", None)) and not inspect.iscoroutinefunction(file.read):
         return File(file)
@@ -105,6 +103,14 @@ def content_of(obj: object) -> Content:
             f"part or a writer to send, got {type(obj).__name__}"
         ) from None
     return Stream(obj)
+
+
+def _in_memory(file: io.StringIO | io.BytesIO) -> Content:
+    """What stands in it from its place on. It is left there, as any open file is by `append`."""
+    place, name = file.tell(), name_of(file)
+    data = file.read()
+    file.seek(place)
+    return Text(data, filename=name) if isinstance(data, str) else Memory(data, filename=name)
 
 
 @lru_cache(maxsize=64)

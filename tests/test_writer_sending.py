@@ -255,19 +255,6 @@ async def test_what_cannot_be_written_again() -> None:
         assert sink.chunks == 0
 
 
-async def test_two_writings_of_one_file_do_not_mix(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(bytes(3_000_000))
-    with path.open("rb") as file:
-        root = writer(file)
-        first = aiter(root)
-        await anext(first)
-        await anext(first)
-        assert len(await root.as_bytes()) == root.size
-        with pytest.raises(WriteError, match="another one has begun"):
-            await drain(first)
-
-
 def test_no_writer_holds_itself() -> None:
     root = writer()
     inner = root.nested(boundary="inner")

@@ -1,0 +1,233 @@
+"""`OpenFile`: a file that was given open, however many parts are made of it.
+
+Knows: where a file stands, who reads it, and what it shares with others on the same disk.
+Must not know: parts, headers, tasks.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import stat
+import threading
+from collections.abc import Callable
+from tempfile import SpooledTemporaryFile
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import attrs
+
+from mpflow.errors import WriteError
+
+__all__ = ["READ_SIZE", "OpenFile", "is_text", "size_of_descriptor"]
+
+READ_SIZE: Final = 1024 * 1024
+"""Bytes asked of a file at once: each time costs a hop to a worker thread."""
+
+_PROBE: Final = 64 * 1024
+
+_Key = tuple[str, int, int]
+
+
+@attrs.define(eq=False)
+class _Shared:
+    """What all who read one thing share: a lock for each read, and how many readings began."""
+
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
+    turn: int = 0
+
+
+_shared: WeakValueDictionary[_Key, _Shared] = WeakValueDictionary()
+_shared_lock = threading.Lock()
+
+
+def _shared_of(key: _Key) -> _Shared:
+    with _shared_lock:
+        found = _shared.get(key)
+        if found is None:
+            found = _shared[key] = _Shared()
+        return found
+
+
+def is_text(file: Any) -> bool:
+    """Whether a file gives text. Those of `tempfile` are wrappers, and no text files by type."""
+    given: object = file
+    if isinstance(file, SpooledTemporaryFile):
+        return hasattr(given, "encoding")  # in memory or not, its type is the same for both
+    return isinstance(_inner(file), io.TextIOBase | codecs.StreamReaderWriter)
+
+
+class OpenFile:
+    """An open file, as one part is made of it: read from where it stood then, never closed.
+
+    Two descriptors of one open file (`os.dup`) have one place between them, and two parts made of
+    one file object have it, too. A binary file of a known size is put to its place for each read,
+    with a lock on the file that is below, and its place is checked afterwards: each reading is
+    right, or raises `WriteError`. Of any other file that can seek, a new reading takes over from
+    the one before, which raises `WriteError`. What cannot seek is read once: `check`.
+    """
+
+    def __init__(self, file: Any) -> None:
+        readable = getattr(file, "readable", None)
+        if callable(readable) and not readable():
+            mode = getattr(file, "mode", None)
+            raise WriteError(f"expected a file that is open for reading, got mode {mode!r:.20}")
+        self._file = file
+        self._text = is_text(file)
+        self.start: int | None = _place(file)
+        """Where it stood, as its `seek` takes it; None where it cannot go back."""
+        descriptor = _descriptor(file)
+        mine, below = _keys(file, descriptor)
+        self._mine, self._below = _shared_of(mine), _shared_of(below)
+        self._turn = self._mine.turn
+        self.size: int | None = self._size(descriptor)
+        """Bytes from there to the end, where the file system knows them."""
+
+    def _size(self, descriptor: int | None) -> int | None:
+        """Not by seeking to the end: that would unpack the whole of a compressed file."""
+        start = self.start
+        if start is None or self._text or not _is_plain(file := self._file, descriptor):
+            return None
+        if descriptor is None:  # in memory as yet
+            end: int = file.seek(0, os.SEEK_END)
+            file.seek(start)
+        else:
+            known = size_of_descriptor(descriptor)
+            if known is None:
+                return None
+            end = known
+        return max(0, end - start)
+
+    def check(self) -> None:
+        """Raise `WriteError` where it cannot be read any more."""
+        if self.start is None and self._turn != self._mine.turn:
+            raise WriteError(
+                "expected a file that can be read again, got one that cannot seek, and a writing "
+                "has read it"
+            )
+
+    def begin(self) -> Callable[[], object]:
+        """Begin a reading: what reads on, `READ_SIZE` at most a call, in a worker thread."""
+        self.check()
+        self._mine.turn += 1
+        if self.start is not None and self.size is not None:
+            return self._in_places(self.start)
+        return self._in_turn(self._mine.turn)
+
+    def _in_places(self, place: int) -> Callable[[], object]:
+        file, lock = self._file, self._below.lock
+
+        def read() -> object:
+            nonlocal place
+            with lock:
+                # From the end, since a seek within what it holds in its buffer goes nowhere: and
+                # the descriptor may stand elsewhere, moved by another file that has it.
+                file.seek(0, os.SEEK_END)
+                file.seek(place)
+                data: bytes = file.read(READ_SIZE)
+                if file.tell() != place + len(data):
+                    raise _moved()
+            place += len(data)
+            return data
+
+        return read
+
+    def _in_turn(self, turn: int) -> Callable[[], object]:
+        file, mine, lock, start = self._file, self._mine, self._below.lock, self.start
+        inner = _inner(file)
+        # The place of a text file says nothing by itself, and costs; that of its bytes does not.
+        below = getattr(inner, "buffer", getattr(inner, "stream", None)) if self._text else None
+        at: int | None = None
+
+        def read() -> object:
+            nonlocal at
+            with lock:
+                if turn != mine.turn:
+                    raise WriteError("expected the file for one writing, and another one has begun")
+                if start is None:
+                    only: object = file.read(READ_SIZE)
+                    return only
+                if at is None:
+                    file.seek(start)
+                elif below is not None and below.tell() != at:
+                    raise _moved()
+                data: object = file.read(READ_SIZE)
+                at = 0 if below is None else below.tell()
+                return data
+
+        return read
+
+
+def size_of_descriptor(descriptor: int) -> int | None:
+    """Bytes of a regular file; None for what is none, and where the file system does not tell.
+
+    Files of `/proc` and `/sys` have a size of 0 or of a page, whatever is in them, and no block
+    of a disk. So a small file without a block is looked into.
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    size = status.st_size
+    if getattr(status, "st_blocks", 1) or size > _PROBE:
+        return size
+    try:
+        return size if len(os.pread(descriptor, size + 1, 0)) == size else None
+    except OSError:
+        return None
+
+
+def _moved() -> WriteError:
+    return WriteError(
+        "expected a file that stands where it was read to, and it was moved: another file object "
+        "has its descriptor, or somebody else reads it"
+    )
+
+
+def _inner(file: Any) -> Any:
+    """The file in a named temporary file, which wraps it."""
+    return getattr(file, "file", file)
+
+
+def _descriptor(file: Any) -> int | None:
+    if isinstance(file, SpooledTemporaryFile):
+        return None  # to ask for it would write the file to the disk
+    try:
+        descriptor: Any = _inner(file).fileno()
+    except (AttributeError, OSError):
+        return None
+    return descriptor if isinstance(descriptor, int) else None
+
+
+def _keys(file: Any, descriptor: int | None) -> tuple[_Key, _Key]:
+    """What stands for the file among those that take turns, and for what is below it.
+
+    Two files that are opened apart may be one on the disk: they need no turns. A pipe has none
+    to go back to, however many descriptors it has.
+    """
+    own = ("object", id(_inner(file)), 0)
+    if descriptor is None:
+        return own, own
+    status = os.fstat(descriptor)
+    below = ("inode", status.st_dev, status.st_ino)
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode):
+        return below, below
+    return own, below if stat.S_ISREG(status.st_mode) else own
+
+
+def _is_plain(file: Any, descriptor: int | None) -> bool:
+    """Whether its place counts bytes, and going there costs nothing."""
+    if isinstance(file, SpooledTemporaryFile):
+        return True
+    inner = _inner(file)
+    if descriptor is None or not isinstance(getattr(inner, "raw", inner), io.FileIO):
+        return False
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+
+def _place(file: Any) -> int | None:
+    try:
+        place: int | None = file.tell() if file.seekable() else None
+    except (AttributeError, OSError):
+        return None
+    return place
