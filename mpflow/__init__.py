@@ -8,6 +8,7 @@ from mpflow.errors import (
     BrokenSource,
     ClientDisconnected,
     CommitFailed,
+    DependencyFailed,
     EmptyBody,
     FlowAborted,
     HandlerCancelled,
@@ -28,6 +29,7 @@ from mpflow.errors import (
     Stalled,
     SurplusPart,
     TruncatedBody,
+    UnmetNeed,
     UnsupportedCoding,
     WireError,
     WriteError,
@@ -44,7 +46,8 @@ from mpflow.rangewriter import range_writer
 from mpflow.reader import MultipartReader
 from mpflow.related import Related
 from mpflow.results import Handled, Results
-from mpflow.routes import Handler, OnError, Route
+from mpflow.routes import Handler, Needs, OnError, Order, Route, needs_of
+from mpflow.signatures import accepted_needs, signature_over
 from mpflow.wire import Deviation, Limits
 from mpflow.writer import MultipartWriter
 
@@ -55,6 +58,7 @@ __all__ = [
     "ClientDisconnected",
     "CommitFailed",
     "ContentRange",
+    "DependencyFailed",
     "Deviation",
     "EmptyBody",
     "Flow",
@@ -75,10 +79,12 @@ __all__ = [
     "MultipartError",
     "MultipartReader",
     "MultipartWriter",
+    "Needs",
     "NoResult",
     "NoRoute",
     "NotMultipart",
     "OnError",
+    "Order",
     "Part",
     "PartInfo",
     "PartRef",
@@ -94,12 +100,16 @@ __all__ = [
     "Stalled",
     "SurplusPart",
     "TruncatedBody",
+    "UnmetNeed",
     "UnsupportedCoding",
     "WireError",
     "WriteError",
+    "accepted_needs",
     "handler_names",
     "load_handler",
+    "needs_of",
     "range_header",
     "range_writer",
     "safe_filename",
+    "signature_over",
 ]

@@ -15,6 +15,7 @@ __all__ = [
     "BrokenSource",
     "ClientDisconnected",
     "CommitFailed",
+    "DependencyFailed",
     "EmptyBody",
     "FlowAborted",
     "HandlerCancelled",
@@ -35,6 +36,7 @@ __all__ = [
     "Stalled",
     "SurplusPart",
     "TruncatedBody",
+    "UnmetNeed",
     "UnsupportedCoding",
     "WireError",
     "WriteError",
@@ -209,21 +211,34 @@ class NoRoute(MultipartError):
 
 
 class SurplusPart(MultipartError):
-    """A route took more parts than its `max_count`; status 422."""
+    """More parts came than a route's `max_count`, a need or an `into` takes; status 422."""
 
     status = 422
 
 
 class MissingParts(MultipartError):
-    """The body is whole and required parts did not come; `missing` names them; status 422."""
+    """The body is whole and required parts did not come; `missing` names them; status 422.
+
+    `waiting` says which parts wait for them in vain, and over which others.
+    """
 
     status = 422
 
-    def __init__(self, missing: Sequence[str]) -> None:
-        names = ", ".join(missing)
-        super().__init__(f"the body is whole, and these required parts did not come: {names}")
-        self.args: tuple[Any, ...] = (tuple(missing),)
+    def __init__(self, missing: Sequence[str], waiting: Sequence[str] = ()) -> None:
+        text = f"the body is whole, and these required parts did not come: {', '.join(missing)}"
+        super().__init__("; ".join((text, *waiting)))
+        self.args: tuple[Any, ...] = (tuple(missing), tuple(waiting))
         self.missing: tuple[str, ...] = tuple(missing)
+        self.waiting: tuple[str, ...] = tuple(waiting)
+
+
+class UnmetNeed(MultipartError):
+    """A part came before one that its handler needs (`order="reject"`), or needs go in a circle.
+
+    Status 422. The message names both parts, or the whole chain.
+    """
+
+    status = 422
 
 
 class NoResult(MultipartError, KeyError):
@@ -266,6 +281,15 @@ class HandlerCancelled(MultipartError):
     """
 
     status = 500
+
+
+class DependencyFailed(MultipartError):
+    """A part that this one's handler needs has failed (`on_error="collect"`); status 422.
+
+    The failure is the `__cause__`; where that is a `MultipartError`, the status is its own.
+    """
+
+    status = 422
 
 
 class Stalled(MultipartError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypedDict
 
 import anyio
+import attrs
 from anyio.abc import ByteReceiveStream
 
 from mpflow.decoding import DecodedStream, DecodePolicy, decode_whole, decoding_of
@@ -373,6 +374,12 @@ class Part(Described, Values, ByteReceiveStream):
     def hold(self, holder: Holder) -> None:
         """For flows: whose handler has the part."""
         self.holder = holder
+
+    def moved(self, body: Body, size: int) -> None:
+        """For flows: the body, of which nothing was received, is to be had from `body`."""
+        self.info = attrs.evolve(self.info, size=size)
+        self._body = body
+        self._ahead, self._start, self.bytes_received = b"", 0, 0
 
     def _flow(self) -> Holder | None:
         """The flow whose handler has the part, or the part around it, at whatever depth."""

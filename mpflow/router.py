@@ -7,17 +7,19 @@ made of this table in `mpflow.flow`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias, TypeVar, Unpack, overload
+from types import MappingProxyType
+from typing import Any, Concatenate, TypeAlias, TypeVar, Unpack, overload
 
 from mpflow.decoding import DecodePolicy
+from mpflow.dependencies import check_needs
 from mpflow.errors import RouteError, excerpt
 from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.predicates import MatchOptions, Predicate, PredicateLike, as_predicate, keywords
 from mpflow.predicates.implication import implies, literal_name, never_matches, split_name
-from mpflow.routes import Handler, OnError, Route
+from mpflow.routes import Handler, Needs, OnError, Order, Route, needs_of
 from mpflow.signatures import check_handler, handler_name
 from mpflow.wire.limits import Limits
 
@@ -26,7 +28,8 @@ __all__ = ["Handler", "OnError", "Route", "RouteOptions", "RouteTable"]
 T = TypeVar("T")
 H = TypeVar(
     "H",
-    bound=Callable[[Part], Awaitable[Any]] | Callable[[Part], AbstractAsyncContextManager[Any]],
+    bound=Callable[Concatenate[Part, ...], Awaitable[Any]]
+    | Callable[Concatenate[Part, ...], AbstractAsyncContextManager[Any]],
 )
 
 _Candidates: TypeAlias = tuple[tuple[Predicate | None, Route[Any]], ...]
@@ -46,6 +49,11 @@ class RouteOptions(MatchOptions, total=False):
     on_error: `"abort"` (default) ends the flow at a failure, `"collect"` keeps it and goes on.
     decode: what handlers that store a part undo of it: `"transfer"` (default) its transfer
     encoding, `"all"` its content codings as well, `"none"` nothing.
+    needs: what the handler gets beside the part: a key, several, or a mapping of parameter to key.
+    Each is the result of the one part that came under that key of another route, or what
+    `dispatch(given=...)` says.
+    order: what becomes of a part that comes before one that it needs: `"reject"` (default) refuses
+    the message, `"spool"` keeps the part in a temporary file until its needs are met.
     """
 
     key: str | None
@@ -55,6 +63,8 @@ class RouteOptions(MatchOptions, total=False):
     timeout: float | None
     on_error: OnError
     decode: DecodePolicy
+    needs: Needs
+    order: Order
 
 
 class RouteTable:
@@ -74,6 +84,7 @@ class RouteTable:
         self.max_handlers = max_handlers
         self._routes: tuple[Route[Any], ...] = ()
         self._keys: frozenset[str] = frozenset()
+        self._wanted: dict[frozenset[str], frozenset[str]] = {}
         self._by_name: dict[str | None, _Candidates] | None = None
         self._nameless: _Candidates = ()
 
@@ -107,7 +118,7 @@ class RouteTable:
     @overload
     def add(
         self,
-        handler: Callable[[Part], Awaitable[T]],
+        handler: Callable[Concatenate[Part, ...], Awaitable[T]],
         predicate: PredicateLike | None = None,
         **options: Unpack[RouteOptions],
     ) -> Route[T]: ...
@@ -115,14 +126,14 @@ class RouteTable:
     @overload
     def add(
         self,
-        handler: Callable[[Part], AbstractAsyncContextManager[T]],
+        handler: Callable[Concatenate[Part, ...], AbstractAsyncContextManager[T]],
         predicate: PredicateLike | None = None,
         **options: Unpack[RouteOptions],
     ) -> Route[T]: ...
 
     def add(
         self,
-        handler: Callable[[Part], Any],
+        handler: Callable[Concatenate[Part, ...], Any],
         predicate: PredicateLike | None = None,
         **options: Unpack[RouteOptions],
     ) -> Route[Any]:
@@ -149,9 +160,21 @@ class RouteTable:
             return route.key
         return None if info.name in self._keys else info.name
 
+    def wanted(self, given: Collection[str] = ()) -> frozenset[str]:
+        """The keys of routes whose results other routes need, beside what is `given`.
+
+        `RouteError` for a need that nobody can meet, and for a given key that a route declares.
+        """
+        names = frozenset(given)
+        if names not in self._wanted:
+            if len(self._wanted) >= 16:  # callers who give other keys each time
+                self._wanted.clear()
+            self._wanted[names] = check_needs(self._routes, names)
+        return self._wanted[names]
+
     def _register(
         self,
-        handler: Callable[[Part], Any],
+        handler: Callable[Concatenate[Part, ...], Any],
         predicate: PredicateLike | None,
         *,
         key: str | None = None,
@@ -161,9 +184,12 @@ class RouteTable:
         timeout: float | None = None,
         on_error: OnError = "abort",
         decode: DecodePolicy = "transfer",
+        needs: Needs | None = None,
+        order: Order = "reject",
         **match: Unpack[MatchOptions],
     ) -> Route[Any]:
         asked = keywords(predicate, **match)
+        needed = _needs(handler, needs)
         route = Route[Any](
             handler,
             predicate=asked,
@@ -175,12 +201,15 @@ class RouteTable:
             timeout=timeout,
             on_error=on_error,
             decode=decode,
-            two_phase=check_handler(handler),
+            needs=needed,
+            order=order,
+            two_phase=check_handler(handler, needed),
         )
         self._check(route)
         self._routes += (route,)
         if route.key is not None:
             self._keys |= {route.key}
+        self._wanted.clear()
         self._by_name = None
         return route
 
@@ -222,3 +251,16 @@ class RouteTable:
         self._nameless = tuple(nameless)
         self._by_name = {name: tuple(candidates) for name, candidates in named.items()}
         return self._by_name
+
+
+def _needs(handler: object, needs: Needs | None) -> Mapping[str, str]:
+    """What the route says that the handler needs, and what the handler says by itself."""
+    own = needs_of(getattr(handler, "needs", None))
+    said = needs_of(needs)
+    for parameter in own.keys() & said.keys():
+        if own[parameter] != said[parameter]:
+            raise RouteError(
+                f"{handler_name(handler)} needs {excerpt(own[parameter])} as {parameter!r}, and "
+                f"its route says {excerpt(said[parameter])}"
+            )
+    return MappingProxyType({**own, **said}) if own else said

@@ -6,9 +6,10 @@ Must not know: other routes (`router.py`), parts that come, tasks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, Concatenate, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 
@@ -18,20 +19,55 @@ from mpflow.part import Part
 from mpflow.predicates import Predicate
 from mpflow.wire.limits import parse_size
 
-__all__ = ["Handler", "OnError", "Route"]
+__all__ = ["Handler", "Needs", "OnError", "Order", "Route", "needs_of"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 Handler: TypeAlias = (
-    Callable[[Part], Awaitable[T_co]] | Callable[[Part], AbstractAsyncContextManager[T_co]]
+    Callable[Concatenate[Part, ...], Awaitable[T_co]]
+    | Callable[Concatenate[Part, ...], AbstractAsyncContextManager[T_co]]
 )
-"""`async (Part) -> T`, or a callable that returns an async context manager of T (two phases)."""
+"""`async (Part, **needs) -> T`, or a callable that returns an async context manager of T."""
+
+Needs: TypeAlias = str | Iterable[str] | Mapping[str, str]
+"""A key, several, or a mapping of the handler's parameters to keys."""
+
+Order: TypeAlias = Literal["reject", "spool"]
+"""What becomes of a part that comes before one that it needs: refused, or kept on disk."""
 
 OnError: TypeAlias = Literal["abort", "collect"]
 """What a handler's failure does: end the flow, or stay in its `Handled`."""
 
 _ON_ERROR: tuple[object, ...] = get_args(OnError)
 _DECODE: tuple[object, ...] = get_args(DecodePolicy)
+_ORDER: tuple[object, ...] = get_args(Order)
+
+
+def needs_of(needs: Needs | None) -> Mapping[str, str]:
+    """Needs as a read-only mapping of parameter to key; `RouteError` where they are none."""
+    given: Any = needs
+    if given is None:
+        return _NOTHING
+    if isinstance(given, str):
+        pairs: list[tuple[Any, Any]] = [(given, given)]
+    elif isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, Iterable):
+        pairs = [(key, key) for key in given]
+    else:
+        raise RouteError(f"expected needs as keys, got {excerpt(repr(given))}")
+    for parameter, key in pairs:
+        if not isinstance(parameter, str) or not isinstance(key, str):
+            raise RouteError(f"expected needs as keys, got {excerpt(repr(given))}")
+        if not parameter.isidentifier():
+            raise RouteError(
+                f"expected the need {excerpt(parameter)} as the name of a parameter: "
+                "a mapping of parameter to key names another"
+            )
+    return MappingProxyType(dict(pairs)) if pairs else _NOTHING
+
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def _bytes(value: int | str | None) -> int | None:
@@ -67,6 +103,11 @@ def _decode(route: Any, field: Any, value: DecodePolicy) -> None:
         raise RouteError(f"expected decode='transfer', 'all' or 'none', got {excerpt(repr(value))}")
 
 
+def _order(route: Any, field: Any, value: Order) -> None:
+    if value not in _ORDER:
+        raise RouteError(f"expected order='reject' or 'spool', got {excerpt(repr(value))}")
+
+
 def _flag(route: Any, field: Any, value: Any) -> None:
     if not isinstance(value, bool):
         raise RouteError(f"expected {field.name} as a bool, got {excerpt(repr(value))}")
@@ -79,7 +120,7 @@ class Route(Generic[T_co]):
     Routes are made by a router, and are equal only to themselves.
     """
 
-    handler: Callable[[Part], Awaitable[T_co] | AbstractAsyncContextManager[T_co]]
+    handler: Callable[Concatenate[Part, ...], Awaitable[T_co] | AbstractAsyncContextManager[T_co]]
     predicate: Predicate = attrs.field(kw_only=True)
     name: str = attrs.field(kw_only=True)
     """The handler's name, for messages."""
@@ -98,6 +139,11 @@ class Route(Generic[T_co]):
     decode: DecodePolicy = attrs.field(default="transfer", kw_only=True, validator=_decode)
     """What handlers that store a part undo of it: `"transfer"` its transfer encoding, `"all"` its
     content codings as well, `"none"` nothing."""
+    needs: Mapping[str, str] = attrs.field(default=None, kw_only=True, converter=needs_of)
+    """What the handler gets of other parts: the keys of their results, by parameter."""
+    order: Order = attrs.field(default="reject", kw_only=True, validator=_order)
+    """What becomes of a part that comes before one that it needs: `"reject"` refuses it,
+    `"spool"` keeps it in a temporary file until the needs are met."""
     two_phase: bool | None = attrs.field(default=None, kw_only=True)
     """Whether the handler returns an async context manager; None: to be seen when it is called."""
 

@@ -10,11 +10,12 @@ import functools
 import inspect
 import types
 import typing
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
 from mpflow.errors import RouteError, excerpt
 
-__all__ = ["check_handler", "handler_name"]
+__all__ = ["accepted_needs", "check_handler", "handler_name", "signature_over"]
 
 _NO_ANSWERS = (bool, bytes, dict, float, int, list, set, str, tuple, type(None))
 """Results that no caller can await: a sync function that says it returns one is no handler."""
@@ -32,12 +33,67 @@ def handler_name(handler: object) -> str:
     return _short(repr(handler))
 
 
-def check_handler(handler: object) -> bool | None:
+def accepted_needs(function: Callable[..., object], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the values of needs those that the function takes by keyword, beside its first argument.
+
+    For handlers that call others, or callables of theirs, with what they were called with.
+    """
+    rest = _keywords(function)
+    if rest is None or any(p.kind is p.VAR_KEYWORD for p in rest):
+        return dict(values)
+    names = {p.name for p in rest}
+    return {name: value for name, value in values.items() if name in names}
+
+
+def signature_over(*functions: Callable[..., object]) -> inspect.Signature:
+    """`(part, *, ..., **needs)`, with all that the functions take by keyword beside their first.
+
+    As the attribute `call_signature` of a handler that calls them it has unfilled parameters found
+    when the handler is registered.
+    """
+    part = inspect.Parameter("part", inspect.Parameter.POSITIONAL_ONLY)
+    needs = inspect.Parameter("needs", inspect.Parameter.VAR_KEYWORD)
+    found: dict[str, inspect.Parameter] = {}
+    for function in functions:
+        for p in _keywords(function) or ():
+            if p.kind is p.VAR_KEYWORD or (p.name in found and p.default is not p.empty):
+                continue
+            found[p.name] = p.replace(kind=p.KEYWORD_ONLY)
+    found.pop("needs", None)
+    return inspect.Signature([part, *found.values(), needs])
+
+
+def _keywords(function: Any) -> list[inspect.Parameter] | None:
+    """What a function takes by keyword beside its first argument; None where nothing is known."""
+    parameters = _parameters(function)
+    if parameters is None:
+        return None
+    kinds = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+        inspect.Parameter.VAR_KEYWORD,
+    )
+    return [p for p in parameters[1:] if p.kind in kinds]
+
+
+def _parameters(function: Any) -> list[inspect.Parameter] | None:
+    signature = getattr(function, "call_signature", None)
+    try:
+        if not isinstance(signature, inspect.Signature):
+            signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return None
+    return list(signature.parameters.values())
+
+
+def check_handler(handler: object, needs: Collection[str] = ()) -> bool | None:
     """Whether the handler has two phases; None where only its answer can tell.
+
+    `needs` are the parameters that it is called with beside the part.
 
     False: calling it gives an awaitable. True: calling it gives an async context manager.
     `RouteError` where it cannot be a handler: it is not callable, it does not take exactly one
-    part, or it is a generator.
+    part and its needs, or it is a generator.
     """
     name = handler_name(handler)
     if not callable(handler):
@@ -47,7 +103,7 @@ def check_handler(handler: object) -> bool | None:
         if isinstance(handler, type)
         else _function_phases(_function(handler), name)
     )
-    _check_parameters(handler, name)
+    _check_parameters(handler, name, needs)
     return phases
 
 
@@ -114,10 +170,9 @@ def _type_phases(answer: type) -> bool | None:
     return False if hasattr(answer, "__await__") else None
 
 
-def _check_parameters(handler: Any, name: str) -> None:
-    try:
-        parameters = list(inspect.signature(handler).parameters.values())
-    except (TypeError, ValueError):  # some builtins have none
+def _check_parameters(handler: Any, name: str, needs: Collection[str]) -> None:
+    parameters = _parameters(handler)
+    if parameters is None:
         return
     positional = (
         inspect.Parameter.POSITIONAL_ONLY,
@@ -126,12 +181,21 @@ def _check_parameters(handler: Any, name: str) -> None:
     )
     if not parameters or parameters[0].kind not in positional:
         raise RouteError(f"expected a handler that takes the part first, and {name} does not")
-    for parameter in parameters[1:]:
+    rest = parameters[0 if parameters[0].kind is parameters[0].VAR_POSITIONAL else 1 :]
+    by_keyword = {p.name for p in rest if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in rest)
+    for need in needs:
+        if need not in by_keyword and (not takes_all or need == parameters[0].name):
+            raise RouteError(
+                f"unknown parameter {need!r}: a need names it, and {name} does not take it"
+            )
+    for parameter in rest:
         variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if parameter.default is parameter.empty and not variadic:
+        filled = variadic or (parameter.name in by_keyword and parameter.name in needs)
+        if parameter.default is parameter.empty and not filled:
             raise RouteError(
                 f"unknown or unfilled parameter {parameter.name!r} of {name}: "
-                f"a handler is called with the part alone"
+                f"a handler is called with the part and with what its route needs"
             )
 
 

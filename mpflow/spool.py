@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 from tempfile import TemporaryFile
+from threading import Lock
 from typing import IO
 
 import anyio
 from anyio import to_thread
 
-from mpflow.errors import LimitExceeded
+from mpflow.errors import LimitExceeded, PartRef
 from mpflow.part import Part
+from mpflow.pieces import Pieces
 
-__all__ = ["Spool", "SpooledBody"]
+__all__ = ["Keeping", "Spool", "SpooledBody"]
 
 BLOCK = 256 * 1024
 """Bytes that one visit to a worker thread writes or reads at most."""
@@ -25,52 +27,56 @@ class Spool:
     """One temporary file, made with the first byte and gone when it is closed.
 
     It holds at most `limit` bytes (None for any number); past it `LimitExceeded` names
-    `max_spool_bytes`. All file I/O is done in worker threads.
+    `max_spool_bytes`. Several parts may be kept at once. All file I/O is done in worker threads.
     """
 
     def __init__(self, limit: int | None) -> None:
         self.size: int = 0
-        """Bytes in the file."""
+        """Bytes that were kept, or are about to be."""
         self._limit = limit
+        self._end = 0  # of what has its place in the file
         self._file: IO[bytes] | None = None
+        self._lock = Lock()
         self._closed = False
+
+    def begin(self, part: PartRef) -> Keeping:
+        """Begin to keep a part."""
+        return Keeping(self, part)
 
     async def keep(self, part: Part) -> SpooledBody:
         """Read what is left of a part into the file; its body, to be read again."""
-        start, block, held = self.size, list[bytes](), 0
+        keeping = self.begin(part.info.ref)
         while True:
             try:
                 data = await part.receive()
             except anyio.EndOfStream:
-                break
-            self._count(part, held + len(data))
-            block.append(data)
-            held += len(data)
-            if held >= BLOCK:
-                await self._add(b"".join(block))
-                block, held = [], 0
-        if held:
-            await self._add(b"".join(block))
-        return SpooledBody(self, start, self.size)
+                return await keeping.end()
+            await keeping.add(data)
 
-    def _count(self, part: Part, more: int) -> None:
-        if self._limit is not None and self.size + more > self._limit:
+    def count(self, size: int, part: PartRef) -> None:
+        """Count bytes that are to be kept."""
+        if self._limit is not None and self.size + size > self._limit:
             raise LimitExceeded(
                 "max_spool_bytes",
                 self._limit,
                 message=f"expected at most {self._limit} bytes of parts that have to be kept, "
                 "and more came",
-                part=part.info.ref,
+                part=part,
             )
+        self.size += size
 
-    async def _add(self, data: bytes) -> None:
+    async def add(self, data: bytes) -> tuple[int, int]:
+        """Write a block; where it begins and ends."""
         self._refuse_closed()
-        await to_thread.run_sync(self._write, data, self.size)
-        self.size += len(data)
+        # Its place is taken before it is written: another part may be kept meanwhile.
+        start, self._end = self._end, self._end + len(data)
+        await to_thread.run_sync(self._write, data, start)
+        return start, start + len(data)
 
     def _write(self, data: bytes, at: int) -> None:
-        if self._file is None:
-            self._file = TemporaryFile(prefix="mpflow-")  # noqa: SIM115 - closed by `close`
+        with self._lock:
+            if self._file is None:
+                self._file = TemporaryFile(prefix="mpflow-")  # noqa: SIM115 - closed by `close`
         left = memoryview(data)
         while left:
             done = os.pwrite(self._file.fileno(), left, at)
@@ -95,28 +101,60 @@ class Spool:
             file.close()
 
 
+class Keeping:
+    """A part that is being kept: `add` its bytes, then `end` it."""
+
+    __slots__ = ("_blocks", "_part", "_pieces", "_spool")
+
+    def __init__(self, spool: Spool, part: PartRef) -> None:
+        self._spool = spool
+        self._part = part
+        self._pieces = Pieces()
+        self._blocks: list[tuple[int, int]] = []
+
+    async def add(self, data: bytes) -> None:
+        """Add bytes; they are written once enough of them have gathered."""
+        self._spool.count(len(data), self._part)
+        self._pieces.add(data)
+        if self._pieces.size >= BLOCK:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        self._blocks.append(await self._spool.add(self._pieces.take()))
+
+    async def end(self) -> SpooledBody:
+        """Write what is left; the body, to be read again."""
+        if self._pieces.size:
+            await self._flush()
+        return SpooledBody(self._spool, tuple(self._blocks))
+
+
 class SpooledBody:
     """The body of a part that was kept: what `Part` reads from. `fresh` begins it anew."""
 
-    __slots__ = ("_at", "_end", "_spool", "_start")
+    __slots__ = ("_at", "_blocks", "_next", "_spool")
 
-    def __init__(self, spool: Spool, start: int, end: int) -> None:
+    def __init__(self, spool: Spool, blocks: tuple[tuple[int, int], ...]) -> None:
         self._spool = spool
-        self._start = self._at = start
-        self._end = end
+        self._blocks = blocks
+        self._next = 0  # which block is read
+        self._at = 0  # how much of it was
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
-        return self._end - self._start
+        return sum(end - start for start, end in self._blocks)
 
     def fresh(self) -> SpooledBody:
         """The same body from its first byte."""
-        return SpooledBody(self._spool, self._start, self._end)
+        return SpooledBody(self._spool, self._blocks)
 
     async def receive(self) -> bytes:
-        if self._at >= self._end:
+        if self._next == len(self._blocks):
             raise anyio.EndOfStream
-        data = await self._spool.read(self._at, self._end - self._at)
+        start, end = self._blocks[self._next]
+        data = await self._spool.read(start + self._at, end - start - self._at)
         self._at += len(data)
+        if start + self._at == end:
+            self._next, self._at = self._next + 1, 0
         return data

@@ -5,12 +5,13 @@ Knows: which router. Must not know: how a flow runs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 
-from mpflow import Part, Results, Router
+from mpflow import Part, Results, Router, needs_of
 
 __all__ = ["Nested"]
 
@@ -19,12 +20,16 @@ __all__ = ["Nested"]
 class Nested:
     """Gives the `Results` of the multipart inside the part.
 
-    Its parts commit and roll back with the part, and count against the same limits.
+    Its parts commit and roll back with the part, and count against the same limits. `needs` are
+    keys of the level around, as a route has them: their values are given to the router inside,
+    under the same names (those of the parameters, where it is a mapping). Nothing else of that
+    level is seen inside.
     """
 
     router: Router
+    needs: Mapping[str, str] = attrs.field(default=(), converter=needs_of)
 
     @asynccontextmanager
-    async def __call__(self, part: Part) -> AsyncGenerator[Results, None]:
-        async with self.router.flow(part.multipart()) as flow:
+    async def __call__(self, part: Part, **given: Any) -> AsyncGenerator[Results, None]:
+        async with self.router.flow(part.multipart(), given=given) as flow:
             yield flow.results

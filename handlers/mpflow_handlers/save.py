@@ -11,14 +11,15 @@ import secrets
 import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from inspect import Signature
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Concatenate, Final, Literal, TypeAlias, get_args
 
 import anyio
 import attrs
 from anyio import to_thread
 
-from mpflow import Part, PartInfo, RouteError
+from mpflow import Part, PartInfo, RouteError, accepted_needs, signature_over
 from mpflow_handlers.batches import gather
 from mpflow_handlers.digest import algorithm_names, hexdigests, new_hashes
 from mpflow_handlers.staging import NAME_BYTES, TEMPORARY_PREFIX, Staged
@@ -113,8 +114,9 @@ def _directory(path: str | os.PathLike[str]) -> Path:
 class Save:
     """Saves the part as a file in `directory`, which must exist; gives `Saved`.
 
-    `name` is the file's name, or a callable that makes one of the `PartInfo`; by default it is
-    random. A client's filename is never taken by itself: `name=lambda info: info.safe_filename`
+    `name` is the file's name, or a callable that makes one of the `PartInfo` and, by the names of
+    its other parameters, of what the route `needs`; by default it is random. A client's filename
+    is never taken by itself: `name=lambda info: info.safe_filename`
     takes it, made harmless. A name with a separator, a control character, `..` and the like raise
     `RouteError` before anything is created. With `exists="error"` (the default) a name that is
     taken, or that another part of this process is being saved under, raises `FileExistsError`
@@ -133,18 +135,23 @@ class Save:
     """
 
     directory: Path = attrs.field(converter=_directory)
-    name: str | Callable[[PartInfo], str] | None = attrs.field(
+    name: str | Callable[Concatenate[PartInfo, ...], str] | None = attrs.field(
         default=None, validator=_name_or_maker
     )
     exists: Exists = attrs.field(default="error", validator=_exists)
     digests: tuple[str, ...] = attrs.field(default=(), converter=algorithm_names, kw_only=True)
 
+    @property
+    def call_signature(self) -> Signature:
+        """What it is called with, for the check when it is registered."""
+        return signature_over(self.name) if callable(self.name) else signature_over()
+
     @asynccontextmanager
-    async def __call__(self, part: Part) -> AsyncGenerator[Saved, None]:
+    async def __call__(self, part: Part, **needs: Any) -> AsyncGenerator[Saved, None]:
         stream = part.stored()
         staged = Staged(
             self.directory,
-            self._name_of(part.info),
+            self._name_of(part.info, needs),
             suffix=self.exists == "suffix",
             hashes=new_hashes(self.digests),
         )
@@ -169,10 +176,12 @@ class Save:
                 path = self.directory / staged.published
                 saved._commit(path)  # pyright: ignore[reportPrivateUsage] # ours alone
 
-    def _name_of(self, info: PartInfo) -> str:
+    def _name_of(self, info: PartInfo, needs: Mapping[str, Any]) -> str:
         if self.name is None:
             return secrets.token_hex(16)
-        return check_name(self.name(info) if callable(self.name) else self.name)
+        if not callable(self.name):
+            return check_name(self.name)
+        return check_name(self.name(info, **accepted_needs(self.name, needs)))
 
 
 async def _discard(staged: Staged, reason: BaseException) -> None:

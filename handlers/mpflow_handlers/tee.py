@@ -5,18 +5,21 @@ Knows: which handlers, and whose failure counts. Must not know: how they run sid
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from inspect import Signature
+from typing import Any, Concatenate, Literal, TypeAlias
 
 import attrs
 
-from mpflow import Branches, Part, RouteError
+from mpflow import Branches, Part, RouteError, accepted_needs, needs_of, signature_over
 
 __all__ = ["Tee"]
 
 _Handler: TypeAlias = (
-    Callable[[Part], Awaitable[Any]] | Callable[[Part], AbstractAsyncContextManager[Any]]
+    Callable[Concatenate[Part, ...], Awaitable[Any]]
+    | Callable[Concatenate[Part, ...], AbstractAsyncContextManager[Any]]
 )
 
 
@@ -41,7 +44,7 @@ class Tee:
 
     The children run side by side, as fast as the slowest of them. The failure of one fails the
     part, so that what the others stored is rolled back; `Tee.collect(handler)` makes an exception
-    for a child that may fail.
+    for a child that may fail. Each child gets those of the route's `needs` that it takes.
     """
 
     children: tuple[tuple[_Handler, Literal["abort", "collect"]], ...]
@@ -57,7 +60,26 @@ class Tee:
         _child(handler)
         return _Collected(handler)
 
+    @property
+    def needs(self) -> Mapping[str, str]:
+        """What the children say that they need."""
+        merged: dict[str, str] = {}
+        for handler, _ in self.children:
+            merged |= needs_of(getattr(handler, "needs", None))
+        return merged
+
+    @property
+    def call_signature(self) -> Signature:
+        """What it is called with, for the check when it is registered."""
+        return signature_over(*(handler for handler, _ in self.children))
+
     @asynccontextmanager
-    async def __call__(self, part: Part) -> AsyncGenerator[tuple[Any, ...], None]:
-        async with Branches(part, self.children) as values:
+    async def __call__(self, part: Part, **needs: Any) -> AsyncGenerator[tuple[Any, ...], None]:
+        children = self.children
+        if needs:
+            children = tuple(
+                (partial(handler, **accepted_needs(handler, needs)), on_error)
+                for handler, on_error in children
+            )
+        async with Branches(part, children) as values:
             yield values

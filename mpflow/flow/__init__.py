@@ -5,6 +5,7 @@ Knows: that a router is a table of routes with flows over it. Must not know: how
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from mpflow.flow.branches import Branches
@@ -28,17 +29,19 @@ class Router(RouteTable):
         self,
         reader: MultipartReader,
         *,
+        given: Mapping[str, object] | None = None,
         independent: bool = False,
         epilogue: Literal["read", "ignore"] = "read",
     ) -> Results:
         """Read the whole message, handle every part, commit, and give the results.
 
         A handler's exception comes out bare, with a note that names the part; everything else is
-        cancelled and rolled back. `independent` lets a handler dispatch its own part, though it
+        cancelled and rolled back. `given` are values that handlers may need beside those of other
+        parts, by key. `independent` lets a handler dispatch its own part, though it
         then commits before the flow that the part is of. After the close delimiter the source is
         read to its end; `epilogue="ignore"` leaves it.
         """
-        flow = self.flow(reader, independent=independent, epilogue=epilogue)
+        flow = self.flow(reader, given=given, independent=independent, epilogue=epilogue)
         flow.expect_outermost()
         async with flow:
             pass
@@ -48,8 +51,9 @@ class Router(RouteTable):
         self,
         reader: MultipartReader,
         *,
+        given: Mapping[str, object] | None = None,
         independent: bool = False,
         epilogue: Literal["read", "ignore"] = "read",
     ) -> Flow:
         """The same in two steps: in the block of `async with`, nothing is committed yet."""
-        return Flow(self, reader, independent=independent, epilogue=epilogue)
+        return Flow(self, reader, given=given, independent=independent, epilogue=epilogue)

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from mpflow.errors import LimitExceeded, MissingParts, MultipartError, NoRoute, SurplusPart
+from mpflow.errors import LimitExceeded, MultipartError, NoRoute, SurplusPart
 from mpflow.flow.record import Record
 from mpflow.info import PartInfo
 from mpflow.router import RouteTable
@@ -46,29 +46,23 @@ class Admission:
             )
         return route
 
-    def check_size(self, record: Record, most: int | None) -> None:
-        """A part past its route's `max_bytes`, or past `most`: refused, or failed alone."""
+    def check_size(self, record: Record, most: int | None) -> LimitExceeded | None:
+        """Of a part past its route's `max_bytes`, or past `most`: raise, or give its failure."""
         own = record.route.max_bytes
         limit = most if own is None else own
         if limit is None or record.size <= limit or record.over is not None:
-            return
+            return None
         error = LimitExceeded("max_part_bytes" if own is None else "max_bytes", limit)
         error.part = record.info.ref
         if own is None or record.route.on_error != "collect":
             raise error
         record.over = error
-        if record.channel is not None:
-            record.channel.fail(error)
-        else:
-            record.error, record.settled = error, True
-            record.let_go()
+        return error
 
-    def check_missing(self) -> None:
-        """All required parts that did not come, together."""
-        missing = [
+    def missing(self) -> list[str]:
+        """All required parts that did not come, as messages name them."""
+        return [
             route.label
             for route in self.table.routes
             if route.required and route not in self._counts
         ]
-        if missing:
-            raise MissingParts(missing)

@@ -28,6 +28,7 @@ from mpflow.flow.answers import (
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.pool import Pool
 from mpflow.flow.record import Decision, Record
+from mpflow.spool import Spool
 
 __all__ = ["Crew"]
 
@@ -42,6 +43,10 @@ class Crew(Pool):
 
     handler_timeout: float | None = attrs.field(kw_only=True)
     on_failure: Callable[[Record, BaseException], None] = attrs.field(kw_only=True)
+    spool: Spool = attrs.field(kw_only=True)
+    """Where parts are kept that came before what they need; all levels of a flow share it."""
+    on_settled: Callable[[Record], None] | None = attrs.field(default=None, init=False)
+    """Called with each record that has answered or failed, if anybody waits for results."""
 
     # -- one phase ----------------------------------------------------------------------------
 
@@ -103,6 +108,28 @@ class Crew(Pool):
             self.watch.move()
         self.release(record)
         self.answered()
+        if self.on_settled is not None:
+            self.on_settled(record)
+
+    def fail(self, record: Record, error: Exception) -> None:
+        """A record that was submitted, and whose handler will not be called, has failed."""
+        if record.held_back:
+            self.forget(record)
+        self._keep_failure(record, error)
+
+    def refuse(self, record: Record, error: Exception) -> None:
+        """A record that was not submitted, and will not be, has failed."""
+        self.unanswered += 1
+        self._keep_failure(record, error)
+
+    def _keep_failure(self, record: Record, error: BaseException) -> None:
+        record.error = error
+        record.note(error)
+        collected = record.route.on_error == "collect" and is_collectable(error)
+        record.answered = collected
+        if not collected:
+            self.on_failure(record, error)
+        self._settle(record)
 
     def _failed(self, record: Record, error: BaseException, scope: anyio.CancelScope) -> None:
         """A handler failed before its answer: keep the failure, or tell the flow."""
@@ -129,13 +156,7 @@ class Crew(Pool):
         elif isinstance(error, GeneratorExit):
             self._settle(record)
             return
-        record.error = error
-        record.note(error)
-        collected = record.route.on_error == "collect" and is_collectable(error)
-        record.answered = collected
-        if not collected:
-            self.on_failure(record, error)
-        self._settle(record)
+        self._keep_failure(record, error)
 
     # -- two phases ---------------------------------------------------------------------------
 

@@ -1,38 +1,24 @@
-"""`Flow`: one dispatch under way. The pump, from the reader's events to the crew.
+"""`Flow`: one dispatch under way, as its caller sees it.
 
-Knows: events, routes, limits of a part, what must not be missing.
-Must not know: how tasks are run, or how a commit goes.
+Knows: what a flow is asked for, and what it shows of itself.
+Must not know: events, how tasks are run, or how a commit goes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Literal, Self
 
-import attrs
-from anyio.lowlevel import checkpoint
-
-from mpflow.errors import MultipartError, RouteError
-from mpflow.flow.admission import Admission
-from mpflow.flow.channel import CHANNEL_SIZE, Channel
-from mpflow.flow.record import Record
-from mpflow.flow.transaction import Transaction
-from mpflow.info import PartInfo
-from mpflow.level import MAX_CHARSET
-from mpflow.part import Part
-from mpflow.pieces import Pieces
-from mpflow.predicates.implication import literal_name
-from mpflow.predicates.sniffing import MAX_SNIFF, NeedBytes
+from mpflow.errors import RouteError
+from mpflow.flow.pump import Pump
 from mpflow.reader import MultipartReader
 from mpflow.results import Results
 from mpflow.router import RouteTable
-from mpflow.routes import Route
-from mpflow.wire import BodyEnd, Limits, NeedData, PartBegin, PartData, WholePart
-from mpflow.wire.headers import Head
 
 __all__ = ["Flow"]
 
 
-class Flow(Transaction):
+class Flow(Pump):
     """One dispatch under way; `router.flow(reader)` makes it.
 
     `async with` enters it: the block runs when the body is whole and every handler has answered,
@@ -40,30 +26,17 @@ class Flow(Transaction):
     the end of the block commits, an exception that leaves the block rolls back.
     """
 
-    _nests = True
-
     def __init__(
         self,
         table: RouteTable,
         reader: MultipartReader,
         *,
+        given: Mapping[str, object] | None = None,
         independent: bool = False,
         epilogue: Literal["read", "ignore"] = "read",
     ) -> None:
-        if epilogue not in ("read", "ignore"):
-            raise RouteError(f"expected epilogue='read' or 'ignore', got {epilogue!r:.40}")
-        super().__init__(slots=table.max_handlers, parent=_parent(reader))
+        super().__init__(table, reader, given=dict(given or {}), epilogue=epilogue)
         self._independent = independent
-        self._table = table
-        self._reader = reader
-        self._read_epilogue = epilogue == "read"
-        self._admission = Admission(table)
-        self._held: _Held | None = None  # a part that is sniffed
-        self._open: Record | None = None
-        self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
-        self._takes_charset = all(
-            literal_name(route.predicate) != "_charset_" for route in table.routes
-        )
         self._results: Results | None = None
 
     async def __aenter__(self) -> Self:
@@ -89,223 +62,3 @@ class Flow(Transaction):
                 raise RouteError("expected a flow that was entered: its results come with the body")
             self._results = Results(record.handled() for record in self._records)
         return self._results
-
-    # -- what the transaction asks ------------------------------------------------------------
-
-    def _limits(self) -> Limits:
-        self._reader.limit(self._table.limits)
-        return self._reader.budget.limits
-
-    def _idle_error(self) -> BaseException:
-        error = self._reader.idle_error()
-        if self._here is not None:
-            error.part = self._here.ref
-        return error
-
-    @property
-    def _here(self) -> PartInfo | None:
-        """The part that is open."""
-        if self._held is not None:
-            return self._held.part.info
-        return None if self._open is None else self._open.info
-
-    @property
-    def _position(self) -> int:
-        return self._reader.taken if self._open is None else self._open.info.index
-
-    async def _pump(self) -> None:
-        self._watch.at_most(*(route.timeout for route in self._table.routes))
-        try:
-            await self._reader.claim()
-            self._widen()
-            await self._read_parts()
-        except MultipartError as error:
-            if error.part is None and self._here is not None:
-                error.part = self._here.ref
-            raise
-        self._admission.check_missing()
-        if self._read_epilogue:
-            while not self._reader.at_eof:
-                await self._fill()
-                self._reader.poll()
-        if self._crew.unanswered:
-            self._watch_time()
-
-    # -- the pump -----------------------------------------------------------------------------
-
-    async def _read_parts(self) -> None:
-        reader, crew = self._reader, self._crew
-        while True:
-            event = reader.poll()
-            if type(event) is WholePart:
-                if len(event.data) <= CHANNEL_SIZE:
-                    self._on_whole(event.head, event.data)
-                else:
-                    self._on_begin(event.head)
-                    await self._on_data(event.data)
-                    await self._on_end()
-                if crew.full:
-                    await self._wait_for_room()
-            elif type(event) is NeedData:
-                await self._fill()
-            elif type(event) is PartData:
-                await self._on_data(event.data)
-            elif type(event) is PartBegin:
-                self._on_begin(event.head)
-            elif type(event) is BodyEnd:
-                return
-            else:
-                await self._on_end()
-                if crew.full:
-                    await self._wait_for_room()
-
-    async def _wait_for_room(self) -> None:
-        self._watch_time()
-        await self._crew.room()
-
-    async def _fill(self) -> None:
-        """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
-        await checkpoint()
-        if self._parent is not None:
-            await self._reader.fill()
-            return
-        self._watch_time()
-        self._watch.reading_since = self._watch.now()
-        try:
-            await self._reader.fill()
-        finally:
-            self._watch.reading_since = None
-
-    def _widen(self) -> None:
-        """A route may allow its parts more than `max_part_bytes`: then the flow has to count."""
-        own = [r.max_bytes for r in self._table.routes if r.max_bytes is not None]
-        if own:
-            self._reader.allow_part_bytes(max(own))
-
-    # -- parts --------------------------------------------------------------------------------
-
-    def _on_whole(self, head: Head, data: bytes) -> None:
-        part = self._reader.make_part(head, None, data)
-        if self._takes_charset and self._reader.is_charset(part.info):
-            self._reader.set_charset(part.info, data)
-            return
-        try:
-            route = self._admission.route(part.info)
-        except NeedBytes:
-            sniffed = attrs.evolve(part.info, sniffed=data, sniffed_whole=True)
-            route = self._admission.route(sniffed)
-        record = self._record(part, route, None)
-        record.size = len(data)
-        record.whole_at = 0.0
-        if route.max_bytes is not None or self._reader.part_bytes_allowed:
-            self._check_size(record)
-        if not record.settled:
-            self._crew.submit(record)
-
-    def _on_begin(self, head: Head) -> None:
-        channel = Channel(self._watch)
-        part = self._reader.make_part(head, channel)
-        if self._takes_charset and self._reader.is_charset(part.info):
-            self._naming = part.info, bytearray()
-            return
-        try:
-            route = self._admission.route(part.info)
-        except NeedBytes as need:
-            self._held = _Held(part, channel, need.count)
-        else:
-            self._open_part(part, route, channel)
-
-    def _open_part(self, part: Part, route: Route[Any], channel: Channel) -> None:
-        self._open = self._record(part, route, channel)
-        self._watch_time()
-        self._crew.submit(self._open)
-
-    async def _on_data(self, data: bytes) -> None:
-        if self._naming is not None:
-            # One byte too many is enough to refuse it.
-            name = self._naming[1]
-            name += data[: MAX_CHARSET + 1 - len(name)]
-        elif self._held is not None:
-            self._held.pieces.add(data)
-            if self._held.pieces.size >= self._held.count:
-                await self._sniff(self._held, whole=False)
-        else:
-            await self._send(data)
-
-    async def _sniff(self, held: _Held, *, whole: bool) -> None:
-        """Ask the routes again, with the bytes that one of them asked for."""
-        data = held.pieces.take()
-        info = attrs.evolve(held.part.info, sniffed=data[:MAX_SNIFF], sniffed_whole=whole)
-        try:
-            route = self._admission.route(info)
-        except NeedBytes as need:
-            held.count = need.count
-            held.pieces.add(data)
-            return
-        self._held = None
-        self._open_part(held.part, route, held.channel)
-        if data:
-            await self._send(data)
-
-    async def _send(self, data: bytes) -> None:
-        record = self._open
-        assert record is not None
-        assert record.channel is not None
-        record.size += len(data)
-        self._check_size(record)
-        for start in range(0, len(data), CHANNEL_SIZE):
-            piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
-            if not record.channel.put(piece):
-                self._watch.blocked[record] = self._watch.now()
-                try:
-                    await record.channel.wait()
-                finally:
-                    self._watch.blocked.pop(record, None)  # unless it stalled
-
-    async def _on_end(self) -> None:
-        if self._naming is not None:
-            info, name = self._naming
-            self._naming = None
-            self._reader.set_charset(info, bytes(name))
-            return
-        if self._held is not None:
-            await self._sniff(self._held, whole=True)
-        record, self._open = self._open, None
-        assert record is not None
-        assert record.channel is not None
-        record.whole_at = self._watch.now()
-        record.channel.end()
-        self._crew.whole(record)
-
-    def _record(self, part: Part, route: Route[Any], channel: Channel | None) -> Record:
-        """The record of a part that a route takes: it exists before its handler is called."""
-        info = part.info
-        key = self._table.key_of(route, info)
-        record = Record(self._crew, info, route, key, part, channel, two_phase=route.two_phase)
-        part.hold(record)
-        self._records.append(record)
-        return record
-
-    def _check_size(self, record: Record) -> None:
-        self._admission.check_size(record, self._reader.budget.limits.max_part_bytes)
-
-
-@attrs.define(eq=False)
-class _Held:
-    """A part whose first bytes a predicate asks for: none of its handlers is called yet."""
-
-    part: Part
-    channel: Channel
-    count: int
-    pieces: Pieces = attrs.field(factory=Pieces)
-
-
-def _parent(reader: MultipartReader) -> Record | None:
-    """The record of the flow whose part the reader reads, at whatever depth."""
-    part = reader.holder
-    while part is not None:
-        holder = part.holder
-        if isinstance(holder, Record):
-            return holder
-        part = part.level.holder
-    return None

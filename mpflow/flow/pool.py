@@ -48,6 +48,9 @@ class Pool(ABC):
     _values: tuple[object, ...] = attrs.field(default=(), init=False)
     _ready: deque[Record] = attrs.field(factory=deque[Record], init=False)
     _ready_bytes: int = attrs.field(default=0, init=False)
+    # Records whose needs have no values yet; those of them that came in order count as ready.
+    _held: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
+    _held_in_order: int = attrs.field(default=0, init=False)
     _running: int = attrs.field(default=0, init=False)
     # Records whose handlers wait for flows of their own.
     _nested: int = attrs.field(default=0, init=False)
@@ -75,13 +78,37 @@ class Pool(ABC):
     # -- for the pump -------------------------------------------------------------------------
 
     def submit(self, record: Record) -> None:
-        """Have the record's handler called as soon as a slot is free."""
+        """Have the record's handler called as soon as it is ready and a slot is free."""
         self.unanswered += 1
-        self._ready.append(record)
         record.counted = record.held
         self._ready_bytes += record.counted
+        if record.values is not None and not record.ready:
+            record.held_back = True
+            self._held[record] = None
+            self._held_in_order += not record.spooled
+            return
+        self._ready.append(record)
         if not self._coming:
             self._kick()
+
+    def ready(self, record: Record) -> None:
+        """A record that was held back has all it needs."""
+        if record.held_back:
+            self._unhold(record)
+            self._ready.append(record)
+            if not self._coming:
+                self._kick()
+
+    def _unhold(self, record: Record) -> None:
+        record.held_back = False
+        del self._held[record]
+        self._held_in_order -= not record.spooled
+
+    def forget(self, record: Record) -> None:
+        """A record that was held back will not be called."""
+        self._unhold(record)
+        self._ready_bytes -= record.counted
+        self._make_room()
 
     def whole(self, record: Record) -> None:
         """A part that came piece by piece has come: if it waits for a slot, its bytes count."""
@@ -93,7 +120,7 @@ class Pool(ABC):
     def full(self) -> bool:
         """Whether so much waits for a slot that the pump should wait as well."""
         return (
-            len(self._ready) >= MAX_READY
+            len(self._ready) + self._held_in_order >= MAX_READY
             or self._ready_bytes + self._nested_bytes >= MAX_READY_BYTES
         )
 
@@ -128,9 +155,10 @@ class Pool(ABC):
 
     def drop_ready(self) -> None:
         """Forget what was not begun."""
-        for record in self._ready:
+        for record in (*self._ready, *self._held):
             record.let_go()
         self._ready.clear()
+        self._held.clear()
 
     def nest(self, record: Record) -> None:
         """The record's handler waits for a flow of its own, which holds no slot of this one.

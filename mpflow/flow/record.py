@@ -50,6 +50,18 @@ class Record:
     two_phase: bool | None = None
     """None until it is known: the handler's answer tells."""
 
+    # What it needs of other parts.
+    values: dict[str, Any] | None = None
+    """What the handler is called with beside the part, by parameter; None if it needs nothing."""
+    awaits: dict[str, Record | None] | None = None
+    """The keys whose values are not there yet, each with its part, if that has come."""
+    needed: tuple[Record, ...] = ()
+    """The parts whose results it needs, of those that have come."""
+    spooled: bool = False
+    """Whether it came out of order: its body is kept in the flow's temporary file."""
+    held_back: bool = False
+    """Whether the crew holds it back until it is ready."""
+
     # The handler.
     scope: anyio.CancelScope | None = None
     called_at: float = 0.0
@@ -87,16 +99,24 @@ class Record:
     @property
     def held(self) -> int:
         """Bytes of the body that the part itself holds: all of a part that came whole."""
-        return self.size if self.channel is None else 0
+        return self.size if self.channel is None and not self.spooled else 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether its handler can be called: all needs have values, and a spooled body is kept."""
+        return not self.awaits and not (self.spooled and self.whole_at is None)
 
     def call(self) -> Any:
-        """Call the handler with the part."""
+        """Call the handler with the part, and with what it needs."""
         assert self.part is not None
-        return self.route.handler(self.part)
+        if self.values is None:
+            return self.route.handler(self.part)
+        return self.route.handler(self.part, **self.values)
 
     def let_go(self) -> None:
         """The part is over for its handler: close it, and keep nothing of it."""
         part, self.part = self.part, None
+        self.values = None
         if part is not None:
             part.close()
             part.holder = None

@@ -17,11 +17,13 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from mpflow.errors import CommitFailed, FlowAborted, HandlerCancelled, RouteError
 from mpflow.flow.crew import Crew
+from mpflow.flow.needs import commit_order
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.patience import Patience
 from mpflow.flow.record import Decision, Record
 from mpflow.flow.watch import Watch, loop_clock
 from mpflow.results import Handled
+from mpflow.spool import Spool
 from mpflow.wire.limits import Limits
 
 __all__ = ["COMMIT_TIMEOUT", "ROLLBACK_TIMEOUT", "Transaction"]
@@ -100,6 +102,7 @@ class Transaction(ABC):
         if parent is not None and self._nests:
             # Waiting for its own nested flow holds no slot, and is bounded by that flow.
             parent.crew.nest(parent)
+        self._spool = Spool(limits.max_spool_bytes)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._crew = Crew(
@@ -108,6 +111,7 @@ class Transaction(ABC):
             self._watch,
             handler_timeout=limits.handler_timeout,
             on_failure=self._on_failure,
+            spool=self._spool if parent is None else parent.crew.spool,
         )
         self._watch.at_most(limits.handler_timeout)
         error: BaseException | None = None
@@ -247,7 +251,8 @@ class Transaction(ABC):
             raise failure
         await checkpoint_if_cancelled()
         self._state = "committed"
-        waiting = [record for record in self._records if record.parked is not None]
+        ordered = commit_order(self._records)
+        waiting = [record for record in ordered if record.parked is not None]
         for i, record in enumerate(waiting):
             error = await self._decide(record, Decision.COMMIT, None)
             if error is not None:
@@ -292,7 +297,7 @@ class Transaction(ABC):
         await self._patience.outlast(self._crew.join)
 
     async def _roll_back(self, records: list[Record], reason: BaseException) -> None:
-        for record in reversed(records):
+        for record in reversed(commit_order(records)):
             if record.waits_for_decision:
                 error = await self._decide(record, Decision.ROLLBACK, reason)
                 if error is not None:
@@ -356,6 +361,7 @@ class Transaction(ABC):
         await self._patience.outlast(self._crew.join)
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)
+        self._spool.close()
 
 
 def _handled(records: list[Record]) -> list[Handled]:

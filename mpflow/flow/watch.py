@@ -113,7 +113,12 @@ class Watch:
         if holders:
             if any(r.expired is None and r.deadline(limit) < math.inf for r, limit in holders):
                 return now + self.stall_timeout  # a handler with its whole body is no stall
-            text = f"it holds the slot that {record.route.name} waits for"
+            who = record.route.name
+            text = (
+                f"{who} needs its result"
+                if holders[0][0] in _all_needed(record)
+                else f"it holds the slot that {who} waits for"
+            )
             record = holders[0][0]
         self.blocked.clear()
         expected = (
@@ -123,9 +128,12 @@ class Watch:
         return math.inf
 
     def _holders(self, record: Record) -> list[tuple[Record, float | None]]:
-        """Those for whose slots the record's handler waits; none if it was called."""
+        """Those for whose results or slots the record's handler waits; none if it was called."""
         if record in self.running:
             return []
+        needed = [(r, self.running[r]) for r in _all_needed(record) if r in self.running]
+        if needed:
+            return needed
         depth = len(record.info.path)
         return [
             (r, limit)
@@ -149,6 +157,17 @@ def loop_clock() -> Callable[[], float]:
     token = current_token().native_token
     own: Callable[[], float] | None = getattr(token, "time", None)  # an asyncio loop's
     return own or anyio.current_time
+
+
+def _all_needed(record: Record) -> list[Record]:
+    """The parts that the record waits for, and those that these wait for."""
+    found = dict.fromkeys(record.needed)
+    todo = list(found)
+    while todo:
+        new = [other for other in todo.pop().needed if other not in found]
+        found.update(dict.fromkeys(new))
+        todo += new
+    return list(found)
 
 
 def _depth(item: tuple[Record, float]) -> int:

@@ -1,0 +1,205 @@
+"""`NeedsOfFlow`: which parts of one level wait for which others.
+
+Knows: what came under which key, what is given, who waits.
+Must not know: how handlers are called, or where a part waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+
+from mpflow.errors import DependencyFailed, MultipartError, SurplusPart, UnmetNeed, excerpt
+from mpflow.flow.record import Record
+
+__all__ = ["NeedsOfFlow", "commit_order"]
+
+
+@attrs.define(eq=False)
+class NeedsOfFlow:
+    """Meets the needs of a level's parts, from what is given and from other parts' results.
+
+    `wanted` holds the keys of parts that others need. `on_ready` is called for a part whose needs
+    are all met, `on_failed` for one with a need that failed, both once a part at most.
+    """
+
+    wanted: frozenset[str]
+    given: Mapping[str, object]
+    on_ready: Callable[[Record], None]
+    on_failed: Callable[[Record, Exception], None]
+    _seen: dict[str, Record] = attrs.field(factory=dict[str, Record])
+    _waiting: dict[str, list[Record]] = attrs.field(factory=dict[str, list[Record]])
+
+    def arrived(self, record: Record) -> None:
+        """A part has come: what it needs is looked up, or waited for.
+
+        Afterwards `record.awaits` holds what it waits for, and `record.spooled` is True if it came
+        out of order. Raises `UnmetNeed` where its route refuses that, and `SurplusPart` for the
+        second part of a key that others need.
+        """
+        route = record.route
+        if route.key in self.wanted:
+            first = self._seen.get(route.key)
+            if first is not None:
+                raise SurplusPart(
+                    f"expected one part of key {excerpt(route.key)}, as others need it, and "
+                    f"{first.info.ref} came already",
+                    part=record.info.ref,
+                )
+        if route.needs:
+            self._ask(record)
+        if route.key in self.wanted:
+            # Not before: no part meets its own need.
+            self._seen[route.key] = record
+
+    def _ask(self, record: Record) -> None:
+        route = record.route
+        values = record.values = dict[str, object]()
+        record.awaits = {}
+        needed: dict[Record, None] = {}
+        for parameter, key in route.needs.items():
+            if key in self.given:
+                values[parameter] = self.given[key]
+                continue
+            chain = self._chain(key)
+            if chain is not None:
+                if route.order == "reject":
+                    raise _out_of_order(record, chain)
+                record.spooled = True
+            other = self._seen.get(key)
+            if other is not None:
+                needed[other] = None
+            if other is not None and other.answered:
+                values[parameter] = other.value
+            elif key not in record.awaits:
+                record.awaits[key] = other
+                self._waiting.setdefault(key, []).append(record)
+        record.needed = tuple(needed)
+
+    def failed_need(self, record: Record) -> DependencyFailed | None:
+        """What a part fails with that needs one which has failed already."""
+        for other in record.needed:
+            if other.answered and other.error is not None:
+                return _dependency_failed(record, other)
+        return None
+
+    def _chain(
+        self, key: str, path: tuple[str, ...] = (), clear: set[str] | None = None
+    ) -> tuple[str, ...] | None:
+        """The keys from `key` to one that has not been seen, or to one of `path`; None if there
+        is no such: then nothing more has to come before the result of `key`.
+        """
+        clear = set() if clear is None else clear
+        record = self._seen.get(key)
+        if record is None or key in path:
+            return (*path, key)
+        if record.answered or key in clear:
+            return None
+        for further in record.awaits or ():
+            chain = self._chain(further, (*path, key), clear)
+            if chain is not None:
+                return chain
+        clear.add(key)
+        return None
+
+    def settled(self, record: Record) -> None:
+        """A part that others may need has its answer, or has failed."""
+        key = record.route.key
+        if key is None or not record.answered or self._seen.get(key) is not record:
+            return  # of a part that ends without an answer, nobody learns but the flow, which ends
+        for waiting in self._waiting.pop(key, ()):
+            if waiting.settled:
+                continue
+            assert waiting.awaits is not None
+            del waiting.awaits[key]
+            if record.error is not None:
+                self.on_failed(waiting, _dependency_failed(waiting, record))
+                continue
+            if record not in waiting.needed:
+                waiting.needed = (*waiting.needed, record)
+            assert waiting.values is not None
+            for parameter, needed in waiting.route.needs.items():
+                if needed == key:
+                    waiting.values[parameter] = record.value
+            if waiting.ready:
+                self.on_ready(waiting)
+
+    def unmet(self) -> tuple[list[str], list[str]]:
+        """At the body's end: the keys that never came, and what waits for them, as sentences.
+
+        Raises `UnmetNeed` where all parts came and wait for each other.
+        """
+        missing: dict[str, None] = {}
+        waiting: list[str] = []
+        circle: UnmetNeed | None = None
+        for record in _unsettled(self._waiting.values()):
+            for key in record.awaits or ():
+                chain = self._chain(key)
+                if chain is None:
+                    continue
+                if chain[-1] not in self._seen:
+                    missing[excerpt(chain[-1])] = None
+                    waiting.append(f"{record.info.ref} needs {_linked(chain)}")
+                elif circle is None:
+                    circle = UnmetNeed(
+                        f"the body is whole, and parts wait for each other: it needs "
+                        f"{_linked(chain)}",
+                        part=record.info.ref,
+                    )
+        if circle is not None and not missing:
+            raise circle
+        return list(missing), waiting
+
+
+def _unsettled(waiting: Iterable[list[Record]]) -> list[Record]:
+    records = {record: None for some in waiting for record in some if not record.settled}
+    return sorted(records, key=lambda record: record.info.index)
+
+
+def _linked(chain: Sequence[str]) -> str:
+    return ", which needs ".join(map(excerpt, chain))
+
+
+def _out_of_order(record: Record, chain: tuple[str, ...]) -> UnmetNeed:
+    text = f"expected {excerpt(chain[0])} before it, as {record.route.name} needs it"
+    if len(chain) > 1:
+        text += f": that one waits for {_linked(chain[1:])}"
+    return UnmetNeed(f"{text}, and it has not come (order='spool' would wait for it)",
+                     part=record.info.ref)  # fmt: skip
+
+
+def _dependency_failed(record: Record, needed: Record) -> DependencyFailed:
+    cause = needed.error
+    error = DependencyFailed(
+        f"{record.route.name} needs the result of {needed.info.ref}, which failed",
+        part=record.info.ref,
+        status=cause.status if isinstance(cause, MultipartError) else None,
+    )
+    error.__cause__ = cause
+    return error
+
+
+def commit_order(records: Sequence[Record]) -> list[Record]:
+    """Needed parts first, then the order of the wire."""
+    if not any(record.spooled for record in records):
+        return list(records)  # who came in order came after what it needs
+    place = {record: i for i, record in enumerate(records)}
+    left = {record: {r for r in record.needed if r in place} for record in records}
+    dependents: dict[Record, list[Record]] = {}
+    for record, needed in left.items():
+        for other in needed:
+            dependents.setdefault(other, []).append(record)
+    ready = [place[record] for record, needed in left.items() if not needed]
+    heapq.heapify(ready)
+    ordered: list[Record] = []
+    while ready:
+        record = records[heapq.heappop(ready)]
+        ordered.append(record)
+        for dependent in dependents.get(record, ()):
+            left[dependent].discard(record)
+            if not left[dependent]:
+                heapq.heappush(ready, place[dependent])
+    ordered += [record for record in records if left[record]]  # a circle: none of them answered
+    return ordered

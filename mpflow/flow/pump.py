@@ -1,0 +1,380 @@
+"""`Pump`: from the reader's events to the crew, part by part.
+
+Knows: events, routes, limits of a part, what must not be missing, where an open part's bytes go.
+Must not know: who dispatches, how tasks are run, or how a commit goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import attrs
+from anyio.lowlevel import checkpoint
+
+from mpflow.errors import MissingParts, MultipartError, RouteError
+from mpflow.flow.admission import Admission
+from mpflow.flow.channel import CHANNEL_SIZE, Channel
+from mpflow.flow.crew import Crew
+from mpflow.flow.needs import NeedsOfFlow
+from mpflow.flow.notes import add_note
+from mpflow.flow.record import Record
+from mpflow.flow.transaction import Transaction
+from mpflow.info import PartInfo
+from mpflow.level import MAX_CHARSET
+from mpflow.part import Part
+from mpflow.pieces import Pieces
+from mpflow.predicates.implication import literal_name
+from mpflow.predicates.sniffing import MAX_SNIFF, NeedBytes
+from mpflow.reader import MultipartReader
+from mpflow.router import RouteTable
+from mpflow.routes import Route
+from mpflow.spool import Keeping
+from mpflow.wire import BodyEnd, Limits, NeedData, PartBegin, PartData, WholePart
+from mpflow.wire.headers import Head
+
+__all__ = ["Pump"]
+
+
+class Pump(Transaction):
+    """Reads the parts of one level and gives each to the handler of its route."""
+
+    _nests = True
+
+    def __init__(
+        self,
+        table: RouteTable,
+        reader: MultipartReader,
+        *,
+        given: Mapping[str, object],
+        epilogue: Literal["read", "ignore"],
+    ) -> None:
+        if epilogue not in ("read", "ignore"):
+            raise RouteError(f"expected epilogue='read' or 'ignore', got {epilogue!r:.40}")
+        super().__init__(slots=table.max_handlers, parent=_parent(reader))
+        self._table = table
+        self._reader = reader
+        self._read_epilogue = epilogue == "read"
+        self._admission = Admission(table)
+        self._given = given
+        self._wanted = table.wanted(given)
+        self._needs: NeedsOfFlow | None = None
+        self._held: _Held | None = None  # a part that is sniffed
+        self._open: Record | None = None
+        self._keeping: Keeping | None = None  # where the part that is open is spooled to
+        self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
+        self._takes_charset = all(
+            literal_name(route.predicate) != "_charset_" for route in table.routes
+        )
+
+    # -- what the transaction asks ------------------------------------------------------------
+
+    def _limits(self) -> Limits:
+        self._reader.limit(self._table.limits)
+        return self._reader.budget.limits
+
+    def _idle_error(self) -> BaseException:
+        error = self._reader.idle_error()
+        if self._here is not None:
+            error.part = self._here.ref
+        return error
+
+    @property
+    def _here(self) -> PartInfo | None:
+        """The part that is open."""
+        if self._held is not None:
+            return self._held.part.info
+        return None if self._open is None else self._open.info
+
+    @property
+    def _position(self) -> int:
+        return self._reader.taken if self._open is None else self._open.info.index
+
+    async def _pump(self) -> None:
+        self._watch.at_most(*(route.timeout for route in self._table.routes))
+        try:
+            await self._reader.claim()
+            self._widen()
+            if any(route.needs for route in self._table.routes):
+                self._needs = _needs_of(self._crew, self._wanted, self._given)
+            await self._read_parts()
+        except MultipartError as error:
+            if error.part is None and self._here is not None:
+                error.part = self._here.ref
+            raise
+        self._check_missing()
+        if self._read_epilogue:
+            while not self._reader.at_eof:
+                await self._fill()
+                self._reader.poll()
+        if self._crew.unanswered:
+            self._watch_time()
+
+    def _check_missing(self) -> None:
+        """All that did not come, together: required parts, and what other parts wait for."""
+        missing, waiting = self._admission.missing(), list[str]()
+        if self._needs is not None:
+            unmet, waiting = self._needs.unmet()
+            missing += [label for label in unmet if label not in missing]
+        if missing:
+            raise MissingParts(missing, waiting)
+
+    # -- the pump -----------------------------------------------------------------------------
+
+    async def _read_parts(self) -> None:
+        reader, crew = self._reader, self._crew
+        while True:
+            event = reader.poll()
+            if type(event) is WholePart:
+                if len(event.data) <= CHANNEL_SIZE:
+                    self._on_whole(event.head, event.data)
+                    if self._keeping is not None:
+                        await self._on_data(event.data)
+                        await self._on_end()
+                else:
+                    self._on_begin(event.head)
+                    await self._on_data(event.data)
+                    await self._on_end()
+                if crew.full:
+                    await self._wait_for_room()
+            elif type(event) is NeedData:
+                await self._fill()
+            elif type(event) is PartData:
+                await self._on_data(event.data)
+            elif type(event) is PartBegin:
+                self._on_begin(event.head)
+            elif type(event) is BodyEnd:
+                return
+            else:
+                await self._on_end()
+                if crew.full:
+                    await self._wait_for_room()
+
+    async def _wait_for_room(self) -> None:
+        self._watch_time()
+        await self._crew.room()
+
+    async def _fill(self) -> None:
+        """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
+        await checkpoint()
+        if self._parent is not None:
+            await self._reader.fill()
+            return
+        self._watch_time()
+        self._watch.reading_since = self._watch.now()
+        try:
+            await self._reader.fill()
+        finally:
+            self._watch.reading_since = None
+
+    def _widen(self) -> None:
+        """A route may allow its parts more than `max_part_bytes`: then the flow has to count."""
+        own = [r.max_bytes for r in self._table.routes if r.max_bytes is not None]
+        if own:
+            self._reader.allow_part_bytes(max(own))
+
+    # -- parts --------------------------------------------------------------------------------
+
+    def _on_whole(self, head: Head, data: bytes) -> None:
+        part = self._reader.make_part(head, None, data)
+        if self._takes_charset and self._reader.is_charset(part.info):
+            self._reader.set_charset(part.info, data)
+            return
+        try:
+            route = self._admission.route(part.info)
+        except NeedBytes:
+            sniffed = attrs.evolve(part.info, sniffed=data, sniffed_whole=True)
+            route = self._admission.route(sniffed)
+        record = self._record(part, route, None)
+        if record.spooled:
+            self._open_record(record)
+            return
+        record.size = len(data)
+        record.whole_at = 0.0
+        if route.max_bytes is not None or self._reader.part_bytes_allowed:
+            self._check_size(record)
+        if not record.settled:
+            self._submit(record)
+
+    def _submit(self, record: Record) -> None:
+        self._crew.submit(record)
+        if record.needed:
+            assert self._needs is not None
+            failure = self._needs.failed_need(record)
+            if failure is not None:
+                self._crew.fail(record, failure)
+
+    def _on_begin(self, head: Head) -> None:
+        channel = Channel(self._watch)
+        part = self._reader.make_part(head, channel)
+        if self._takes_charset and self._reader.is_charset(part.info):
+            self._naming = part.info, bytearray()
+            return
+        try:
+            route = self._admission.route(part.info)
+        except NeedBytes as need:
+            self._held = _Held(part, channel, need.count)
+        else:
+            self._open_part(part, route, channel)
+
+    def _open_part(self, part: Part, route: Route[Any], channel: Channel) -> None:
+        self._open_record(self._record(part, route, channel))
+
+    def _open_record(self, record: Record) -> None:
+        self._open = record
+        self._watch_time()
+        self._submit(record)
+        if record.spooled:
+            record.channel = None
+            self._keeping = self._crew.spool.begin(record.info.ref)
+
+    async def _on_data(self, data: bytes) -> None:
+        if self._naming is not None:
+            # One byte too many is enough to refuse it.
+            name = self._naming[1]
+            name += data[: MAX_CHARSET + 1 - len(name)]
+        elif self._held is not None:
+            self._held.pieces.add(data)
+            if self._held.pieces.size >= self._held.count:
+                await self._sniff(self._held, whole=False)
+        else:
+            await self._send(data)
+
+    async def _sniff(self, held: _Held, *, whole: bool) -> None:
+        """Ask the routes again, with the bytes that one of them asked for."""
+        data = held.pieces.take()
+        info = attrs.evolve(held.part.info, sniffed=data[:MAX_SNIFF], sniffed_whole=whole)
+        try:
+            route = self._admission.route(info)
+        except NeedBytes as need:
+            held.count = need.count
+            held.pieces.add(data)
+            return
+        self._held = None
+        self._open_part(held.part, route, held.channel)
+        if data:
+            await self._send(data)
+
+    async def _send(self, data: bytes) -> None:
+        record = self._open
+        assert record is not None
+        record.size += len(data)
+        self._check_size(record)
+        if self._keeping is not None:
+            await self._keep(record, data)
+            return
+        assert record.channel is not None
+        for start in range(0, len(data), CHANNEL_SIZE):
+            piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
+            if not record.channel.put(piece):
+                self._watch.blocked[record] = self._watch.now()
+                try:
+                    await record.channel.wait()
+                finally:
+                    self._watch.blocked.pop(record, None)  # unless it stalled
+
+    async def _on_end(self) -> None:
+        if self._naming is not None:
+            info, name = self._naming
+            self._naming = None
+            self._reader.set_charset(info, bytes(name))
+            return
+        if self._held is not None:
+            await self._sniff(self._held, whole=True)
+        record = self._open
+        assert record is not None
+        if self._keeping is not None:
+            await self._end_keeping(record)
+            self._open = None
+            return
+        self._open = None
+        assert record.channel is not None
+        record.whole_at = self._watch.now()
+        record.channel.end()
+        self._crew.whole(record)
+
+    # -- parts that came before what they need -------------------------------------------------
+
+    async def _keep(self, record: Record, data: bytes) -> None:
+        """Spool what came of a part, unless it has failed already: then it is drained."""
+        assert self._keeping is not None
+        if not record.settled:
+            with _naming(record):
+                await self._keeping.add(data)
+
+    async def _end_keeping(self, record: Record) -> None:
+        keeping, self._keeping = self._keeping, None
+        assert keeping is not None
+        if record.settled:
+            return
+        with _naming(record):
+            body = await keeping.end()
+        if record.part is None:
+            return  # its need failed meanwhile
+        record.part.moved(body, record.size)
+        record.info = record.part.info
+        record.whole_at = self._watch.now()
+        if record.ready:
+            self._crew.ready(record)
+
+    # -- records -------------------------------------------------------------------------------
+
+    def _record(self, part: Part, route: Route[Any], channel: Channel | None) -> Record:
+        """The record of a part that a route takes: it exists before its handler is called."""
+        info = part.info
+        key = self._table.key_of(route, info)
+        record = Record(self._crew, info, route, key, part, channel, two_phase=route.two_phase)
+        part.hold(record)
+        if self._needs is not None:
+            self._needs.arrived(record)
+        self._records.append(record)
+        return record
+
+    def _check_size(self, record: Record) -> None:
+        error = self._admission.check_size(record, self._reader.budget.limits.max_part_bytes)
+        if error is None:
+            return
+        if record.channel is not None:
+            record.channel.fail(error)
+        elif record.held_back:
+            self._crew.fail(record, error)
+        elif not record.settled:
+            self._crew.refuse(record, error)
+
+
+@attrs.define(eq=False)
+class _Held:
+    """A part whose first bytes a predicate asks for: none of its handlers is called yet."""
+
+    part: Part
+    channel: Channel
+    count: int
+    pieces: Pieces = attrs.field(factory=Pieces)
+
+
+def _parent(reader: MultipartReader) -> Record | None:
+    """The record of the flow whose part the reader reads, at whatever depth."""
+    part = reader.holder
+    while part is not None:
+        holder = part.holder
+        if isinstance(holder, Record):
+            return holder
+        part = part.level.holder
+    return None
+
+
+def _needs_of(crew: Crew, wanted: frozenset[str], given: Mapping[str, object]) -> NeedsOfFlow:
+    needs = NeedsOfFlow(wanted, given, on_ready=crew.ready, on_failed=crew.fail)
+    crew.on_settled = needs.settled
+    return needs
+
+
+@contextmanager
+def _naming(record: Record) -> Iterator[None]:
+    """What the disk refuses names the part that was to be kept."""
+    try:
+        yield
+    except OSError as error:
+        add_note(error, f"while {record.info.ref} was kept for {record.route.name}")
+        raise
