@@ -135,4 +135,13 @@ def test_boundaries_are_new_each_time() -> None:
     made = {Encoder().boundary for _ in range(100)} | {new_boundary() for _ in range(100)}
 
     assert len(made) == 200
-    assert all(re.fullmatch("[0-9a-f]{32}", boundary) for boundary in made)
+    assert all(re.fullmatch("[KQXZ]{70}", boundary) for boundary in made)
+
+
+def test_new_boundaries_are_found_missing_quickly() -> None:
+    """The search tells bytes apart by their lowest six bits: see `mpflow.wire.boundary`."""
+    common = b"\r\n- etaoinsrhldcumfgpwybvkxjqz0123456789"
+
+    made = {byte & 63 for byte in new_boundary().encode()}
+
+    assert made.isdisjoint({byte & 63 for byte in common})
