@@ -31,6 +31,7 @@ __all__ = [
     "NotMultipart",
     "PartRef",
     "Rejected",
+    "ResultsMismatch",
     "RolledBack",
     "RouteError",
     "Stalled",
@@ -248,6 +249,37 @@ class NoResult(MultipartError, KeyError):
 
     def __str__(self) -> str:
         return MultipartError.__str__(self)  # a KeyError's is the repr of its key
+
+
+class ResultsMismatch(MultipartError, TypeError):
+    """Results do not fit the class that they are put into (`into=`).
+
+    `missing`, `surplus`, `wrong` and `failed` say what and where, each a tuple of strings. Status
+    500 where a value has the wrong type or a handler has failed, else 422.
+    """
+
+    status = 422
+
+    def __init__(
+        self,
+        into: str,
+        *,
+        missing: Sequence[str] = (),
+        surplus: Sequence[str] = (),
+        wrong: Sequence[str] = (),
+        failed: Sequence[str] = (),
+    ) -> None:
+        told = [f"{where}: expected a part, got none" for where in missing]
+        told += [*surplus, *wrong, *failed]
+        more = "" if len(told) <= 10 else f"; and {len(told) - 10} more"
+        super().__init__(
+            f"the results do not fit {into}: {'; '.join(told[:10])}{more}",
+            status=500 if wrong or failed else None,
+        )
+        self.missing: tuple[str, ...] = tuple(missing)
+        self.surplus: tuple[str, ...] = tuple(surplus)
+        self.wrong: tuple[str, ...] = tuple(wrong)
+        self.failed: tuple[str, ...] = tuple(failed)
 
 
 class Rejected(MultipartError):

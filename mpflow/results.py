@@ -16,6 +16,7 @@ import attrs
 from mpflow.errors import NoResult, PartRef, excerpt
 from mpflow.info import PartInfo
 from mpflow.routes import Route
+from mpflow.shapes import Filed, Shape
 
 __all__ = ["Handled", "Results"]
 
@@ -52,7 +53,7 @@ class Handled:
         return f"<Handled {self.ref} by {self.route.name}: {outcome}>"
 
 
-class Results:
+class Results(Filed):
     """The parts of a message that were handled: iterate for wire order, look up by key.
 
     Wherever a key is asked for, a handler or a route will do, and a type checker then knows the
@@ -128,6 +129,23 @@ class Results:
     def all(self, key: _Key) -> list[Any]:
         """The values of all parts of that key that succeeded, in wire order; maybe none."""
         return [item.value for item in self._find(key) if item.error is None]
+
+    def into(self, cls: type[T]) -> T:
+        """The results as an instance of an attrs class or a dataclass, a key for each field.
+
+        `name: T` takes the one part of the key `name`; `T | None`, or a default, one or none;
+        `list[T]` and `tuple[T, ...]` any number; where T is such a class itself, the results of a
+        `Nested`. A field's metadata may say otherwise: `{"key": ...}`, `{"many": False}`. Only
+        keys that routes declare count. Raises, of all that is wrong together, `MissingParts`, or
+        `ResultsMismatch` where a value has the wrong type, a handler has failed (unless the type
+        admits its exception) or several parts came for one.
+        """
+        made: T = Shape.of(cls).build(self)
+        return made
+
+    def declared(self, key: str) -> list[Handled]:
+        """The parts of the routes that declare `key`, in wire order."""
+        return [item for item in self._find(key) if item.route.key == key]
 
     @property
     def errors(self) -> list[BaseException]:

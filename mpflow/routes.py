@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Concatenate, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Concatenate, Generic, Literal, TypeAlias, TypeVar, cast, get_args
 
 import attrs
 
@@ -45,20 +45,20 @@ _ORDER: tuple[object, ...] = get_args(Order)
 
 def needs_of(needs: Needs | None) -> Mapping[str, str]:
     """Needs as a read-only mapping of parameter to key; `RouteError` where they are none."""
-    given: Any = needs
+    given: object = needs
     if given is None:
         return _NOTHING
     if isinstance(given, str):
         pairs: list[tuple[Any, Any]] = [(given, given)]
     elif isinstance(given, Mapping):
-        pairs = list(given.items())
+        pairs = list(cast("Mapping[Any, Any]", needs).items())
     elif isinstance(given, Iterable):
-        pairs = [(key, key) for key in given]
+        pairs = [(key, key) for key in cast("Iterable[Any]", needs)]
     else:
         raise RouteError(f"expected needs as keys, got {excerpt(repr(given))}")
     for parameter, key in pairs:
         if not isinstance(parameter, str) or not isinstance(key, str):
-            raise RouteError(f"expected needs as keys, got {excerpt(repr(given))}")
+            raise RouteError(f"expected needs as keys, got {excerpt(repr(pairs))}")
         if not parameter.isidentifier():
             raise RouteError(
                 f"expected the need {excerpt(parameter)} as the name of a parameter: "

@@ -6,7 +6,7 @@ Knows: that a router is a table of routes with flows over it. Must not know: how
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, TypeVar, overload
 
 from mpflow.flow.branches import Branches
 from mpflow.flow.flow import Flow
@@ -18,6 +18,9 @@ from mpflow.router import RouteTable
 __all__ = ["COMMIT_TIMEOUT", "ROLLBACK_TIMEOUT", "Branches", "Flow", "Router"]
 
 
+T = TypeVar("T")
+
+
 class Router(RouteTable):
     """Sends each part of a message to a handler, by predicates over its headers.
 
@@ -25,35 +28,67 @@ class Router(RouteTable):
     tighter of each. `max_handlers` is how many handlers of one level run at once.
     """
 
+    @overload
     async def dispatch(
         self,
         reader: MultipartReader,
         *,
+        into: None = None,
         given: Mapping[str, object] | None = None,
         independent: bool = False,
         epilogue: Literal["read", "ignore"] = "read",
-    ) -> Results:
+    ) -> Results: ...
+
+    @overload
+    async def dispatch(
+        self,
+        reader: MultipartReader,
+        *,
+        into: type[T],
+        given: Mapping[str, object] | None = None,
+        independent: bool = False,
+        epilogue: Literal["read", "ignore"] = "read",
+    ) -> T: ...
+
+    async def dispatch(
+        self,
+        reader: MultipartReader,
+        *,
+        into: type[Any] | None = None,
+        given: Mapping[str, object] | None = None,
+        independent: bool = False,
+        epilogue: Literal["read", "ignore"] = "read",
+    ) -> Any:
         """Read the whole message, handle every part, commit, and give the results.
 
         A handler's exception comes out bare, with a note that names the part; everything else is
-        cancelled and rolled back. `given` are values that handlers may need beside those of other
-        parts, by key. `independent` lets a handler dispatch its own part, though it
-        then commits before the flow that the part is of. After the close delimiter the source is
-        read to its end; `epilogue="ignore"` leaves it.
+        cancelled and rolled back. `into` is an attrs class or a dataclass that the results are put
+        into before the commit, as `Results.into` does; a second part for a field of one is refused
+        at once. `given` are values that handlers may need beside those of other parts, by key.
+        `independent` lets a handler dispatch its own part, though it then commits before the flow
+        that the part is of. After the close delimiter the source is read to its end;
+        `epilogue="ignore"` leaves it.
         """
-        flow = self.flow(reader, given=given, independent=independent, epilogue=epilogue)
+        flow = self.flow(reader, into=into, given=given, independent=independent, epilogue=epilogue)
         flow.expect_outermost()
         async with flow:
-            pass
-        return flow.results
+            made = None if into is None else flow.results.into(into)
+        return flow.results if into is None else made
 
     def flow(
         self,
         reader: MultipartReader,
         *,
+        into: type[Any] | None = None,
         given: Mapping[str, object] | None = None,
         independent: bool = False,
         epilogue: Literal["read", "ignore"] = "read",
     ) -> Flow:
-        """The same in two steps: in the block of `async with`, nothing is committed yet."""
-        return Flow(self, reader, given=given, independent=independent, epilogue=epilogue)
+        """The same in two steps: in the block of `async with`, nothing is committed yet.
+
+        With `into`, a second part for a field of one is refused at once; `flow.results.into(...)`
+        gives the instance.
+        """
+        return Flow(
+            self, reader, into=into, given=given, independent=independent, epilogue=epilogue
+        )

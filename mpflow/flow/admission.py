@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from mpflow.errors import LimitExceeded, MultipartError, NoRoute, SurplusPart
+from mpflow.errors import LimitExceeded, MultipartError, NoRoute, SurplusPart, excerpt
 from mpflow.flow.record import Record
 from mpflow.info import PartInfo
 from mpflow.router import RouteTable
@@ -24,6 +24,9 @@ class Admission:
     """Finds the route of each part of one level, and keeps count."""
 
     table: RouteTable
+    single: frozenset[str]
+    """Keys of which one part is taken at most, over all routes that declare them."""
+    _singles: set[str] = attrs.field(factory=set[str])
     _counts: dict[Route[Any], int] = attrs.field(factory=dict[Route[Any], int])
 
     def route(self, info: PartInfo) -> Route[Any]:
@@ -44,6 +47,13 @@ class Admission:
                 f"expected at most {route.max_count} parts of {route.label} (max_count)",
                 part=info.ref,
             )
+        if route.key in self.single:
+            if route.key in self._singles:
+                raise SurplusPart(
+                    f"expected one part of key {excerpt(route.key)} (into), and one came already",
+                    part=info.ref,
+                )
+            self._singles.add(route.key)
         return route
 
     def check_size(self, record: Record, most: int | None) -> LimitExceeded | None:

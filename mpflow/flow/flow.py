@@ -7,13 +7,14 @@ Must not know: events, how tasks are run, or how a commit goes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from mpflow.errors import RouteError
 from mpflow.flow.pump import Pump
 from mpflow.reader import MultipartReader
 from mpflow.results import Results
 from mpflow.router import RouteTable
+from mpflow.shapes import Shape
 
 __all__ = ["Flow"]
 
@@ -31,11 +32,16 @@ class Flow(Pump):
         table: RouteTable,
         reader: MultipartReader,
         *,
+        into: type[Any] | None = None,
         given: Mapping[str, object] | None = None,
         independent: bool = False,
         epilogue: Literal["read", "ignore"] = "read",
     ) -> None:
-        super().__init__(table, reader, given=dict(given or {}), epilogue=epilogue)
+        shape = None if into is None else Shape.of(into)
+        if shape is not None:
+            shape.check(table.keys)
+        single = frozenset[str]() if shape is None else shape.single
+        super().__init__(table, reader, given=dict(given or {}), single=single, epilogue=epilogue)
         self._independent = independent
         self._results: Results | None = None
 

@@ -6,7 +6,7 @@ Must not know: who dispatches, how tasks are run, or how a commit goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -48,6 +48,7 @@ class Pump(Transaction):
         reader: MultipartReader,
         *,
         given: Mapping[str, object],
+        single: frozenset[str],
         epilogue: Literal["read", "ignore"],
     ) -> None:
         if epilogue not in ("read", "ignore"):
@@ -56,7 +57,7 @@ class Pump(Transaction):
         self._table = table
         self._reader = reader
         self._read_epilogue = epilogue == "read"
-        self._admission = Admission(table)
+        self._admission = Admission(table, single)
         self._given = given
         self._wanted = table.wanted(given)
         self._needs: NeedsOfFlow | None = None
@@ -371,7 +372,7 @@ def _needs_of(crew: Crew, wanted: frozenset[str], given: Mapping[str, object]) -
 
 
 @contextmanager
-def _naming(record: Record) -> Iterator[None]:
+def _naming(record: Record) -> Generator[None]:
     """What the disk refuses names the part that was to be kept."""
     try:
         yield

@@ -1,0 +1,94 @@
+"""Whether a value is of a type, as far as one can tell by looking.
+
+Knows: unions, literals, containers and what `typing` wraps types in.
+Must not know: where values come from, or what a misfit means.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mpflow.errors import excerpt
+
+__all__ = ["arms", "bare", "fits", "shown"]
+
+
+def bare(hint: Any) -> Any:
+    """The type without what says nothing of values: Annotated, Final, NewType, type aliases."""
+    while True:
+        origin = typing.get_origin(hint)
+        if origin in (typing.Annotated, typing.Final, typing.ClassVar):
+            hint = typing.get_args(hint)[0]
+        elif hasattr(hint, "__supertype__"):
+            hint = hint.__supertype__
+        elif hasattr(hint, "__value__") and not isinstance(hint, type):
+            hint = hint.__value__
+        else:
+            return hint
+
+
+def arms(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
+    hint = bare(hint)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return tuple(arm for one in typing.get_args(hint) for arm in arms(one))
+    return (hint,)
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Whether the value is of the type. Where looking tells nothing (a protocol, ...), it is."""
+    return any(_fits(value, arm) for arm in arms(hint))
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if hint is None or hint is type(None):
+        return value is None
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return any(value == one and type(value) is type(one) for one in args)
+    cls = origin or hint
+    if not isinstance(cls, type):
+        return True  # Any, a type variable, ...
+    if typing.is_typeddict(cls):
+        return isinstance(value, dict)
+    if not _is_instance(value, cls):
+        return False
+    return _items_fit(value, args)
+
+
+def _is_instance(value: object, cls: type) -> bool:
+    if isinstance(value, bool) and cls in (int, float, complex):
+        return cls is int
+    if cls is float:
+        cls_or_int: Any = (float, int)  # PEP 484: where a float is expected, an int will do
+        return isinstance(value, cls_or_int)
+    try:
+        return isinstance(value, cls)
+    except TypeError:  # a protocol that is not for run time
+        return True
+
+
+def _items_fit(value: Any, args: tuple[Any, ...]) -> bool:
+    kind = type(value)
+    if not args:
+        return True
+    if issubclass(kind, tuple):
+        if len(args) == 2 and args[1] is Ellipsis:
+            return all(fits(item, args[0]) for item in value)
+        return len(args) == len(value) and all(map(fits, value, args))
+    if issubclass(kind, list | set | frozenset) and len(args) == 1:
+        return all(fits(item, args[0]) for item in value)
+    if issubclass(kind, Mapping) and len(args) == 2:
+        return all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
+    return True
+
+
+def shown(hint: Any) -> str:
+    """The type as a message names it."""
+    return (
+        inspect.formatannotation(hint) if isinstance(hint, type) else excerpt(str(hint), limit=80)
+    )
