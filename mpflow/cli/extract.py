@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mpflow import MultipartError, MultipartReader, Part, PartInfo, load_handler, safe_filename
-from mpflow.cli.opened import fail, open_input, run_command
+from mpflow.cli.opened import fail, open_input, run_command, say
 from mpflow.cli.progress import progress
 from mpflow.cli.tree import add_reading_arguments, explain, open_reader, visit
 
@@ -83,7 +83,7 @@ class _Files:
     async def leaf(self, part: Part) -> None:
         async with self._save(part) as saved:
             pass  # it gets its name when the block is left
-        print(saved.path, flush=True)
+        say(str(saved.path))
 
     def problem(self, part: Part, error: MultipartError) -> None:
         self.failed = True

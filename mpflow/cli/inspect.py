@@ -15,7 +15,7 @@ from typing import Any, Final
 import attrs
 
 from mpflow import Deviation, MultipartError, MultipartReader, Part
-from mpflow.cli.opened import fail, open_input, run_command
+from mpflow.cli.opened import fail, open_input, run_command, say
 from mpflow.cli.progress import progress
 from mpflow.cli.tree import add_reading_arguments, explain, open_reader, shown, visit
 
@@ -134,11 +134,11 @@ class _Report:
         if error is not None:
             self._top["error"] = _present({"message": str(error), "offset": error.offset})
         # Escaped: a header's bytes that are no UTF-8 are lone surrogates, which no file can hold.
-        print(json.dumps(self._top, indent=2))
+        say(json.dumps(self._top, indent=2))
 
     def _print(self, line: str) -> None:
         if not self.as_json:
-            print(line, flush=True)
+            say(line)
 
 
 async def _measure(part: Part, node: dict[str, Any]) -> None:

@@ -19,8 +19,9 @@ from anyio import to_thread
 from anyio.abc import ByteReceiveStream
 
 from mpflow import MultipartError
+from mpflow.cli.interrupts import Ended, ending, interruptible
 
-__all__ = ["Input", "descriptor", "fail", "open_input", "run_command"]
+__all__ = ["Input", "LateInput", "descriptor", "fail", "open_input", "run_command", "say"]
 
 READ_SIZE: Final = 256 * 1024
 """Bytes that are read at once."""
@@ -88,13 +89,48 @@ def open_input(path: str) -> Generator[Input, None, None]:
     if path == "-":
         yield Input(descriptor(sys.stdin, "standard input"))
         return
-    fd = os.open(path, os.O_RDONLY)
+    fd = _open(path)
     try:
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         yield Input(fd)
     finally:
         os.close(fd)
+
+
+class LateInput(ByteReceiveStream):
+    """The file at a path, opened when it is first read: a pipe's writer may wait for its turn."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd: int | None = None
+        self._input: Input | None = None
+
+    async def receive(self, max_bytes: int = READ_SIZE) -> bytes:
+        """The next bytes, at least one. Raises `anyio.EndOfStream` at the end, and `OSError`."""
+        if self._input is None:
+            self._fd = _open(self._path)
+            self._input = Input(self._fd)
+        return await self._input.receive(max_bytes)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def _open(path: str) -> int:
+    """A descriptor of a file that can be read. That of a pipe comes once somebody writes to it:
+    in the main thread, for no thread that waits so could be ended."""
+    with interruptible():
+        fd = os.open(path, os.O_RDONLY)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    return fd
 
 
 def descriptor(stream: TextIO | None, what: str) -> int:
@@ -104,9 +140,16 @@ def descriptor(stream: TextIO | None, what: str) -> int:
     return stream.fileno()
 
 
+def say(line: str) -> None:
+    """Print a line, at once. Ctrl-C ends it where nobody reads what is printed."""
+    with interruptible():
+        print(line, flush=True)
+
+
 def fail(command: str, line: str, *, code: int = 1) -> int:
     """Say on stderr what went wrong; the exit code."""
-    print(f"mpflow {command}: {line}", file=sys.stderr)
+    with interruptible():
+        print(f"mpflow {command}: {line}", file=sys.stderr)
     return code
 
 
@@ -117,11 +160,15 @@ def run_command(command: str, work: Callable[[], Awaitable[int]]) -> int:
         reconfigure: Any = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:  # a terminal may not know all letters
             reconfigure(errors="backslashreplace")
-        code = anyio.run(work)
-        sys.stdout.flush()
-        return code
+        with ending():
+            code = anyio.run(work)
+            sys.stdout.flush()
+            return code
     except MultipartError as error:
         return fail(command, str(error))
+    except Ended as ended:
+        _drop_stdout()
+        return 128 + ended.number  # what a shell says of a command that the signal ended
     except BrokenPipeError:
         _give_up_stdout()
         return 1
@@ -140,6 +187,12 @@ def _give_up_stdout() -> None:
     try:
         stdout.flush()
     except OSError:
+        _drop_stdout()
+
+
+def _drop_stdout() -> None:
+    """What is still in its buffer goes nowhere: at exit nothing would end a pipe that is full."""
+    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] # it may be closed
         devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, stdout.fileno())
+        os.dup2(devnull, sys.stdout.fileno())
         os.close(devnull)

@@ -7,13 +7,13 @@ Must not know: curl's syntax (`fields.py`), how a body is written.
 from __future__ import annotations
 
 import argparse
+import errno
+import mimetypes
 import os
-import secrets
-import signal
+import re
 import stat
 import sys
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,14 +22,18 @@ from anyio import to_thread
 
 from mpflow import FormData, MultipartWriter, Payload, WriteError
 from mpflow.cli.fields import Field, parse_field, parse_string
-from mpflow.cli.opened import Input, fail, open_input, run_command
+from mpflow.cli.opened import Input, LateInput, descriptor, fail, run_command
+from mpflow.cli.output import open_output
 from mpflow.cli.progress import progress
 
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP: Final = "write a multipart body of texts and files"
 
-_Body = str | bytes | Path | Input
+_Body = str | bytes | Path | Input | LateInput
+
+# RFC 5322, 3.2.3 and 3.6.4, with the letters of RFC 6532: what stands between < and >.
+_CONTENT_ID: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~.@-]+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
         return fail("pack", "expected a part or more: -F NAME=CONTENT", code=2)
     if sum(field.kind != "" and field.content == "-" for field in options.fields) > 1:
         return fail("pack", "expected standard input in one part, got it in several", code=2)
+    if not options.output:
+        return fail("pack", "expected a path after -o, or - for standard output", code=2)
     return run_command("pack", partial(_pack, options))
 
 
@@ -87,7 +93,7 @@ async def _pack(options: argparse.Namespace) -> int:
             return fail("pack", str(error), code=2)
         headers = "MIME-Version: 1.0\r\n"
         headers += "".join(f"{name}: {value}\r\n" for name, value in writer.headers.items())
-        write = stack.enter_context(_output(options.output))
+        write = stack.enter_context(open_output(options.output))
         advance = stack.enter_context(progress("pack", writer.size))
 
         async def send(data: bytes) -> None:
@@ -113,11 +119,13 @@ def _writer(options: argparse.Namespace, stack: ExitStack) -> MultipartWriter:
                 _text(field.name, "name"),
                 _body(field, stack),
                 filename=_filename(field),
-                content_type=field.type,
+                content_type=_type(field),
                 headers=_encoding(field),
             )
         return form
     related = options.type.lower() == "related"
+    if related:
+        _check_ids([field.name for field in options.fields])
     payloads = [_payload(field, stack, related=related) for field in options.fields]
     # RFC 2387, 3.1: "The type parameter must be specified".
     params = {"type": _essence(payloads[0])} if related else None
@@ -130,8 +138,9 @@ def _writer(options: argparse.Namespace, stack: ExitStack) -> MultipartWriter:
 def _payload(field: Field, stack: ExitStack, *, related: bool) -> Payload:
     """A part of anything but a form: a related one is called by its Content-ID."""
     headers = _encoding(field)
-    if field.type is not None:
-        headers["Content-Type"] = field.type
+    content_type = _type(field)
+    if content_type is not None:
+        headers["Content-Type"] = content_type
     name = _text(field.name, "name")
     if related and name:
         headers["Content-ID"] = f"<{name}>"
@@ -157,16 +166,63 @@ def _body(field: Field, stack: ExitStack) -> _Body:
         except UnicodeEncodeError:
             return os.fsencode(field.content)  # what the shell gave, byte for byte
         return field.content
-    if field.kind == "@" and field.content != "-":
+    if field.content == "-":
+        return Input(descriptor(sys.stdin, "standard input"))
+    if field.kind == "@" and not _is_late(field):
         return Path(field.content)
-    return stack.enter_context(open_input(field.content))
+    _check_file(field.content)
+    late = LateInput(field.content)
+    stack.callback(late.close)
+    return late
 
 
 def _filename(field: Field) -> str | None:
     """What the field says. A file has its own; curl calls standard input `-`, and so do we."""
     if field.filename is not None:
         return _text(field.filename, "filename")
-    return "-" if (field.kind, field.content) == ("@", "-") else None
+    if field.kind == "@" and field.content == "-":
+        return "-"
+    return _text(os.path.basename(field.content), "filename") if _is_late(field) else None
+
+
+def _type(field: Field) -> str | None:
+    """What the field says; a file that the writer opens has its own."""
+    if field.type is not None or not _is_late(field):
+        return field.type
+    return mimetypes.guess_type(field.content)[0]
+
+
+def _is_late(field: Field) -> bool:
+    """Whether it is sent as a file and is a pipe or a device: opening it may take long."""
+    if field.kind != "@" or field.content == "-":
+        return False
+    try:
+        mode = os.stat(field.content).st_mode
+    except OSError:
+        return False  # who opens it says what is wrong
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _check_file(path: str) -> None:
+    """Say at once that a file is missing, and not half way through the body."""
+    if stat.S_ISDIR(os.stat(path).st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def _check_ids(names: list[str]) -> None:
+    """Raise `WriteError` unless each name can be a Content-ID, and only one part's."""
+    seen = set[str]()
+    for name in filter(None, names):
+        if not _CONTENT_ID.fullmatch(_text(name, "name")):
+            raise WriteError(
+                "expected names that can be a Content-ID, of letters, digits and "
+                f"!#$%&'*+/=?^_`{{|}}~.@- alone, got {name!a}"
+            )
+        if name in seen:
+            raise WriteError(f"expected each Content-ID in one part, got {name!a} in several")
+        seen.add(name)
 
 
 def _encoding(field: Field) -> dict[str, str]:
@@ -179,62 +235,3 @@ def _text(text: str, what: str) -> str:
     except UnicodeEncodeError:
         raise WriteError(f"expected a {what} in UTF-8, got {text!a}") from None
     return text
-
-
-# -- where it goes ----------------------------------------------------------------------------
-
-
-@contextmanager
-def _output(path: str) -> Generator[Callable[[bytes], None], None, None]:
-    """A function that writes all it is given to a file, or standard output for `-`.
-
-    A file is replaced once all of it is there; until then it has a temporary name beside it.
-    """
-    if path == "-":
-        with _interrupted_at_once():
-            yield partial(_write_all, sys.stdout.fileno())
-        return
-    if _is_special(path):
-        with open(path, "wb", buffering=0) as file:
-            yield partial(_write_all, file.fileno())
-        return
-    temporary = Path(path).with_name(f".mpflow-{secrets.token_hex(16)}.part")
-    try:
-        file = temporary.open("xb", buffering=0)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-    try:
-        with file:
-            yield partial(_write_all, file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _is_special(path: str) -> bool:
-    """Whether it is there, and is a device or a pipe: what cannot be replaced."""
-    try:
-        return not stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-@contextmanager
-def _interrupted_at_once() -> Generator[None, None, None]:
-    """Ctrl-C ends the process: a thread that waits for a slow reader would not end."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -5,6 +5,7 @@ Knows: rich, if it is installed, and terminals. Must not know: what the work is.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -12,10 +13,15 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final
 
+from mpflow.cli.interrupts import at_exit_of_signal
+
 __all__ = ["progress"]
 
 PATIENCE: Final = 1.0
 """Seconds that work takes before a bar is drawn."""
+
+SHOW_CURSOR: Final = b"\r\x1b[K\x1b[?25h"
+"""Clears the line of the bar, and shows the cursor, which the bar has hidden (DECTCEM)."""
 
 
 @contextmanager
@@ -43,8 +49,14 @@ def progress(label: str, total: int | None) -> Generator[Callable[[int], None], 
             started = True
             bar.start()
 
+    def show_cursor() -> None:
+        # Not by `bar.stop`, for the signal may have come while it was drawing.
+        if started and not bar.console.is_dumb_terminal:
+            os.write(sys.stderr.fileno(), SHOW_CURSOR)
+
     try:
-        yield advance
+        with at_exit_of_signal(show_cursor):
+            yield advance
     finally:
         if started:
             bar.stop()

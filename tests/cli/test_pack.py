@@ -213,3 +213,25 @@ def test_ctrl_c_while_it_waits_for_standard_input(folder: Path) -> None:
         assert process.stderr.read() == b""
     assert (folder / "out").read_bytes() == b"before"
     assert sorted(os.listdir(folder)) == ["note", "out", "x.gif"]
+
+
+@pytest.mark.parametrize("name", ["a>b", "<a>", "a b", "a\t", "(a)", 'a"b', "a,b"])
+def test_a_name_that_cannot_be_a_content_id(folder: Path, name: str) -> None:
+    done = run("pack", "-F", f"{name}=@x.gif", "--type", "related", "-o", "out", cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"mpflow pack: expected names that can be a Content-ID")
+    assert sorted(os.listdir(folder)) == ["note", "x.gif"]
+
+
+def test_a_content_id_of_two_parts(folder: Path) -> None:
+    done = run("pack", "-F", "a=1", "-F", "a=2", "--type", "related", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"expected each Content-ID in one part, got 'a' in several" in done.stderr
+
+
+def test_names_that_can_be_content_ids(folder: Path) -> None:
+    names = ["a@b.example", "Käse", "part1.2~3"]
+    fields = [word for name in names for word in ("-F", f"{name}=1")]
+    done = run("pack", *fields, "--type", "related", "--headers", cwd=folder)
+    parts = tree(done.stdout, cwd=folder)["parts"]
+    assert [part["content_id"] for part in parts] == [f"<{name}>" for name in names]

@@ -1,0 +1,98 @@
+"""Where `mpflow pack` writes: standard output, a device or a pipe, or a file that is replaced.
+
+Knows: descriptors, modes, links. Must not know: what is written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TypeAlias
+
+from mpflow.cli.interrupts import dying, interruptible
+from mpflow.cli.opened import descriptor
+
+__all__ = ["open_output"]
+
+Write: TypeAlias = Callable[[bytes], None]
+
+
+@contextmanager
+def open_output(path: str) -> Generator[Write, None, None]:
+    """A function that writes all it is given to the file at `path`, or standard output for `-`.
+
+    A file is replaced once all of it is there; until then it has a temporary name beside it. A
+    link stays, and what it leads to is replaced; a file keeps its mode and its owner. A device or
+    a pipe is written as it is. Raises `OSError`.
+    """
+    if path == "-":
+        with dying():
+            yield partial(_write_all, descriptor(sys.stdout, "standard output"))
+        return
+    if path.endswith("/"):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        status = None
+    target = os.path.realpath(path)
+    if status is None or stat.S_ISREG(status.st_mode):
+        with _replaced(path, target, status) as fd:
+            yield partial(_write_all, fd)
+        return
+    with interruptible():  # a pipe is opened once somebody reads it
+        fd = os.open(path, os.O_WRONLY)
+    try:
+        with dying():
+            yield partial(_write_all, fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _replaced(path: str, target: str, status: os.stat_result | None) -> Generator[int, None, None]:
+    """A descriptor of a new file, which takes the place of `target` at the end of the block."""
+    if status is not None and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    temporary = os.path.join(os.path.dirname(target), f".mpflow-{secrets.token_hex(16)}.part")
+    mode = 0o666 if status is None else 0o600
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+    try:
+        try:
+            yield fd
+            if status is not None:
+                _take_over(fd, status)
+        finally:
+            os.close(fd)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _take_over(fd: int, status: os.stat_result) -> None:
+    """Give the file the owner of another one, as far as this process may, and its permissions."""
+    mode = status.st_mode & 0o777
+    own = os.fstat(fd)
+    if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
+        try:
+            os.fchown(fd, status.st_uid, status.st_gid)
+        except PermissionError:
+            mode &= 0o707 if own.st_gid != status.st_gid else 0o777  # not to another group
+    os.fchmod(fd, mode)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
