@@ -73,7 +73,7 @@ def _is_instance(value: object, cls: type) -> bool:
 
 
 def _items_fit(value: Any, args: tuple[Any, ...]) -> bool:
-    kind = type(value)
+    kind: type[Any] = type(value)
     if not args:
         return True
     if issubclass(kind, tuple):
