@@ -17,6 +17,7 @@ from mpflow.charsets import text_codec
 from mpflow.errors import WriteError, excerpt
 from mpflow.part import Part
 from mpflow.sources import ByteSource, Source, open_source
+from mpflow.wire.headers import Head
 
 __all__ = [
     "Content",
@@ -88,6 +89,9 @@ class Content:
 
     def check(self) -> None:
         """Raise `WriteError` where it cannot be read (again)."""
+
+    def check_head(self, head: Head) -> None:
+        """Raise `WriteError` for headers that say what the content is not."""
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
         """Begin to read. `path` is the place of the part in the message."""
@@ -216,7 +220,11 @@ class StreamReading:
 
 
 class Received(Stream):
-    """A part that was received: what is left of its body, as it was on the wire."""
+    """A part that was received: its whole body, as it was on the wire.
+
+    Raises `WriteError` for one of which some has been read: it would go out cut, under headers
+    that speak of all of it.
+    """
 
     content_type: str | None = None
     is_field = False
@@ -225,6 +233,26 @@ class Received(Stream):
         super().__init__(part)
         self.part = part
         self.filename: str | None = part.filename
+        self._check_whole()
+
+    @property
+    def in_form(self) -> bool:
+        """Whether it came in a form."""
+        return self.part.level.content_type == "multipart/form-data"
+
+    def check(self) -> None:
+        super().check()
+        self.part.check_current()
+        self._check_whole()
+
+    def _check_whole(self) -> None:
+        taken = self.part.bytes_taken
+        if taken:
+            raise WriteError(
+                f"expected a received part whose body is whole, got {self.part.info.ref}, of which "
+                f"{taken} bytes have been read: use `peek` to look at them, or send what is left "
+                "from an async iterator, under headers of its own"
+            )
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
         self.check()

@@ -48,6 +48,7 @@ class Outgoing:
         form: bool,
         close_boundary: bool = True,
         path: tuple[int, ...] = (),
+        total: int | None = None,
     ) -> None:
         self._encoder = Encoder(boundary)
         self._listed = iter(payloads)
@@ -58,6 +59,8 @@ class Outgoing:
         self._form = form
         self._close_boundary = close_boundary
         self._path = path
+        self._total = total  # what the message's own Content-Length says
+        self._made = 0
         self._index = -1
         self._ready: deque[bytes] = deque()  # chunks to give out
         self._batch: list[bytes] = []
@@ -87,6 +90,7 @@ class Outgoing:
             self._state = "writing it failed or was cancelled, or goes on elsewhere"
             try:
                 ended = await self._step()
+                self._check_total(ended=ended)
             except BaseException as error:
                 self._blame(error)
                 with anyio.CancelScope(shield=True):
@@ -96,8 +100,14 @@ class Outgoing:
         return self._ready.popleft()
 
     async def aclose(self) -> None:
-        """Close what was opened to be read. Nothing that was given is closed."""
-        self._state = self._state or "it was closed"
+        """Close what was opened to be read. Nothing that was given is closed.
+
+        What was not given out by then never is.
+        """
+        if self._ready or not self._state:
+            self._state = "it was closed"
+        self._ready.clear()
+        self._batch, self._batched = [], 0
         reading, self._reading = self._reading, None
         if reading is not None:
             await reading.aclose()
@@ -186,6 +196,15 @@ class Outgoing:
             self._put(b"\r\n")  # of the delimiter that somebody else writes next
         self._flush()
 
+    def _check_total(self, *, ended: bool) -> None:
+        if self._total is not None and (
+            self._made > self._total or (ended and self._made < self._total)
+        ):
+            more = f"{self._made} came" if ended else "more came"
+            raise WriteError(
+                f"expected a message of {self._total} bytes, as its Content-Length says, and {more}"
+            )
+
     def _blame(self, error: BaseException) -> None:
         if isinstance(error, WriteError) and error.part is None and self._payload is not None:
             try:
@@ -198,6 +217,7 @@ class Outgoing:
     # -- the chunks ---------------------------------------------------------------------------
 
     def _put(self, data: bytes) -> None:
+        self._made += len(data)
         if len(data) < PASS:
             self._batch.append(data)
             self._batched += len(data)

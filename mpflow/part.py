@@ -99,6 +99,11 @@ class Part(Described, Values, ByteReceiveStream):
     def __repr__(self) -> str:
         return f"<Part {self.info.ref}: {self.info.content_type}>"
 
+    @property
+    def bytes_taken(self) -> int:
+        """Bytes of the body that were given out so far; those that were only peeked at, not."""
+        return self.bytes_received - len(self._ahead) + self._start
+
     # -- the stream ---------------------------------------------------------------------------
 
     async def receive(self, max_bytes: int = MAX_RECEIVE) -> bytes:

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 import attrs
-from anyio import to_thread
 from multidict import CIMultiDict
 
 from mpflow.contents import (
@@ -27,22 +26,19 @@ from mpflow.contents import (
     Text,
     name_of,
 )
+from mpflow.encoding import CODE_INLINE, CodedReading, codings_to_apply, codings_to_relay
 from mpflow.errors import MultipartError, WriteError, excerpt
 from mpflow.filecontents import File, FileAt, TextFile
 from mpflow.openfiles import is_text
 from mpflow.part import Part
 from mpflow.sources import open_source
-from mpflow.wire.codings import Coding, Encoding, codings_of
-from mpflow.wire.codings.plain import PlainEncoder
+from mpflow.wire.codings import Coding, Encoding
 from mpflow.wire.headers import Head, format_disposition, format_head, format_parameter
 from mpflow.wire.headers import parse_content_type as parse_type
 
-__all__ = ["HeadersLike", "Payload", "merged_headers"]
+__all__ = ["HeadersLike", "Payload", "declared_length", "merged_headers"]
 
 HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
-
-CODE_INLINE = 16 * 1024
-"""Bytes that are coded on the event loop at once, at most, by a coding that is heavy."""
 
 
 def merged_headers(
@@ -141,8 +137,9 @@ class Payload:
     ) -> Payload:
         """A payload of an object, its default headers overridden by `headers`.
 
-        Raises `TypeError` for what cannot be sent, `WriteError` for what cannot be a header, and
-        `OSError` for a path that cannot be looked at. With `form`, no Content-Length and no
+        Raises `TypeError` for what cannot be sent, `WriteError` for what cannot be a header, for
+        a file that is not open for reading and for a received part of which some has been read,
+        and `OSError` for a path that cannot be looked at. With `form`, no Content-Length and no
         Content-Disposition is made up.
         """
         content = content_of(obj)
@@ -186,19 +183,30 @@ class Payload:
 
     @property
     def size(self) -> int | None:
-        """Bytes of the body on the wire, None where they cannot be known before it is written."""
-        size = self.content.size(self.charset)
+        """Bytes of the body on the wire, None where they cannot be known before it is written.
+
+        Of a stream, what its Content-Length says: that is checked when it is written.
+        """
+        size = plain = self.content.size(self.charset)
         for coding in self.codings:
             size = None if size is None else coding.size_of(size)
-        return self._declared() if size is None else size
+        if size is not None or (declared := self._declared()) is None:
+            return size
+        if plain is None:
+            return declared
+        data = self.data()
+        return None if data is None else len(data)
 
     @property
     def codings(self) -> tuple[Coding, ...]:
         """The codings to apply, in their order, by its headers: Content-Encoding, then
-        Content-Transfer-Encoding. What was received has been coded already."""
+        Content-Transfer-Encoding.
+
+        None to what was received with these codings. `WriteError` for what came with others.
+        """
         if isinstance(self.content, Received):
-            return ()
-        return tuple(c for c in codings_of(self.headers) if c.encoder is not PlainEncoder)
+            return codings_to_relay(self.headers, self.content)
+        return codings_to_apply(self.headers)
 
     @property
     def charset(self) -> str:
@@ -216,8 +224,7 @@ class Payload:
                 f"got {excerpt(codings[0])}"
             )
         fields = CIMultiDict(self.headers)
-        length = fields.get("Content-Length")
-        if length is not None and length == self._default_length:
+        if self._declared() is None and "Content-Length" in fields:
             size = self.size
             fields.popall("Content-Length")
             if size is not None:
@@ -229,6 +236,7 @@ class Payload:
             raise WriteError(f"expected headers that can be read: {error.message}") from error
         except ValueError as error:
             raise WriteError(str(error)) from error
+        self.content.check_head(head)
         if form and head.name is None and not isinstance(self.content, Received):
             raise WriteError("expected a name of the part of a form: Content-Disposition has none")
         return head
@@ -236,9 +244,11 @@ class Payload:
     def expected(self) -> int | None:
         """How long the body must be. A header that says something else raises `WriteError`."""
         size, declared = self.size, self._declared()
-        if declared is not None and size != declared:
-            raise WriteError(f"Content-Length says {declared} bytes, and the body has {size}")
-        return size
+        if size is not None and declared not in (None, size):
+            raise WriteError(
+                f"expected a body of {declared} bytes, as its Content-Length says, got {size}"
+            )
+        return declared if size is None else size
 
     def check(self) -> None:
         """Raise `WriteError` where the body cannot be read (again)."""
@@ -262,12 +272,29 @@ class Payload:
 
     def _declared(self) -> int | None:
         """What a Content-Length says that is not our own."""
-        value = self.headers.get("Content-Length")
-        if value is None or value == self._default_length:
+        own = self._default_length
+        if own is not None and set(self.headers.getall("Content-Length", ())) == {own}:
             return None
-        if not (value.isascii() and value.isdigit() and len(value) < 20):
-            raise WriteError(f"expected a number in Content-Length, got {excerpt(value)}")
-        return int(value)
+        return declared_length(self.headers)
+
+
+def declared_length(headers: CIMultiDict[str]) -> int | None:
+    """What the Content-Length says, None where there is none. `WriteError` for no number, or two.
+
+    RFC 9110, 8.6: "a sender MUST NOT forward a message with a Content-Length header field value
+    that is known to be incorrect"; of two that differ, one is.
+    """
+    values = list(dict.fromkeys(headers.getall("Content-Length", ())))
+    if not values:
+        return None
+    if len(values) > 1:
+        raise WriteError(
+            f"expected one Content-Length, got {excerpt(values[0])} and {excerpt(values[1])}"
+        )
+    value = values[0]
+    if not (value.isascii() and value.isdigit() and len(value) < 20):
+        raise WriteError(f"expected a number in Content-Length, got {excerpt(value)}")
+    return int(value)
 
 
 def _disposition(type: str, name: str | None, filename: str | None) -> str:
@@ -275,30 +302,3 @@ def _disposition(type: str, name: str | None, filename: str | None) -> str:
         return format_disposition(type, name=name, filename=filename)
     except ValueError as error:
         raise WriteError(str(error)) from error
-
-
-class CodedReading:
-    """A reading with codings applied to it; heavy ones in worker threads."""
-
-    def __init__(self, reading: Reading, codings: tuple[Coding, ...]) -> None:
-        self._reading = reading
-        self._encoding = Encoding(codings)
-        self._heavy = any(coding.heavy for coding in codings)
-        self._ended = False
-
-    async def next(self) -> bytes:
-        while not self._ended:
-            data = await self._reading.next()
-            if not data:
-                self._ended = True
-                return self._encoding.finish()
-            if self._heavy and len(data) > CODE_INLINE:
-                coded = await to_thread.run_sync(self._encoding.encode, data)
-            else:
-                coded = self._encoding.encode(data)
-            if coded:
-                return coded
-        return b""
-
-    async def aclose(self) -> None:
-        await self._reading.aclose()

@@ -13,13 +13,15 @@ from urllib.parse import urlencode
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from mpflow.contents import Content, Reading, Sendable
+from mpflow.contents import Sendable
 from mpflow.errors import InvalidBoundary, LimitExceeded, WriteError, excerpt
+from mpflow.nestedcontents import Nested, check_no_cycle, holds
 from mpflow.outgoing import More, Outgoing
 from mpflow.part import Part
-from mpflow.payloads import HeadersLike, Payload, merged_headers
+from mpflow.payloads import HeadersLike, Payload, declared_length, merged_headers
 from mpflow.sinks import ByteSink, open_sink
 from mpflow.wire.boundary import check_boundary, new_boundary
+from mpflow.wire.codings import codings_of
 from mpflow.wire.headers import format_head, format_parameter
 from mpflow.wire.limits import Limits
 
@@ -85,6 +87,8 @@ class MultipartWriter:
                 raise ValueError("expected headers without a Content-Type: it follows from subtype")
         except ValueError as error:
             raise WriteError(str(error)) from error
+        self._declared = declared_length(self._headers)
+        _refuse_codings(self._headers)
         self.content_type = content_type
         """The content type with its boundary, in quotes where it needs them."""
 
@@ -142,9 +146,12 @@ class MultipartWriter:
         return self.append(body, merged_headers([kind], headers))
 
     def append_part(self, part: Part, headers: HeadersLike | None = None) -> Payload:
-        """Add a received part: all its headers, and what is left of its body, byte for byte.
+        """Add a received part: all its headers, and its body, byte for byte.
 
-        It must still be current when its turn comes, else `anyio.ClosedResourceError` is raised.
+        It must still be current when its turn comes, else `anyio.ClosedResourceError` is raised,
+        and none of it may have been read, now or then, else `WriteError` (`peek` reads nothing).
+        Codings may be set where it came without; others than it came with raise `WriteError`:
+        append `part.decoded()` to give it others.
         """
         if not isinstance(part, Part):
             raise TypeError(f"expected a received part, got {type(part).__name__}")
@@ -169,46 +176,49 @@ class MultipartWriter:
                 obj.headers.update(merged_headers((), headers))
             return obj
         if isinstance(obj, MultipartWriter):
-            if obj._holds(self):
+            if holds(obj, self):
                 raise WriteError("expected a writer that does not hold this one")
             return Payload.of(
-                _Nested(obj), merged_headers(obj._headers.items(), headers), form=self._form
+                Nested(obj), merged_headers(obj._headers.items(), headers), form=self._form
             )
         return Payload.of(cast("Sendable", obj), headers, form=self._form)
-
-    def _holds(self, other: MultipartWriter) -> bool:
-        inner = [p.content.writer for p in self.parts if isinstance(p.content, _Nested)]
-        return self is other or any(writer._holds(other) for writer in inner)
 
     # -- what it is ---------------------------------------------------------------------------
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
         """The headers of the message: its Content-Type, those that were given, and the
-        Content-Length where the size is known by now."""
+        Content-Length where the size is known by now. `WriteError` where another one was given."""
         headers = CIMultiDict(self._headers)
-        if (size := self.size) is not None:
+        size = self.size
+        self._check_length(size)
+        if size is not None:
             headers["Content-Length"] = str(size)
         return CIMultiDictProxy(headers)
 
     @property
     def size(self) -> int | None:
-        """Bytes of the whole body; None where a part of it, or `parts=`, cannot be known before."""
+        """Bytes of the whole body; None where a part of it, or `parts=`, cannot be known before.
+
+        Raises `WriteError` where a part cannot be written, or the writer stands in itself.
+        """
+        check_no_cycle(self)
         if self._more is not None:
             return None
         delimiter = len(self.boundary) + 6  # CRLF--boundary CRLF
         total = len(self.boundary) + 8 if self.parts else len(self.boundary) + 6
         for number, payload in enumerate(self.parts):
-            size = payload.size
+            head = len(payload.head(form=self._form).raw)
+            size = payload.expected()
             if size is None:
                 return None
-            head = len(payload.head(form=self._form).raw)
             total += delimiter + (head + 2 if head else 0) + 2 + size - (0 if number else 2)
         return total
 
     @property
     def replayable(self) -> bool:
         """Whether it can be written more than once: every part can, and `parts=` is not given."""
+        check_no_cycle(self)
         return self._more is None and all(payload.replayable for payload in self.parts)
 
     # -- writing ------------------------------------------------------------------------------
@@ -239,6 +249,9 @@ class MultipartWriter:
     def start(self, *, close_boundary: bool = True, path: tuple[int, ...] = ()) -> Outgoing:
         """Begin to write; `path` is its place in a message around it."""
         self.check_ready()
+        whole = close_boundary and not path  # else the headers are not those of what is written
+        if whole and self._declared is not None:
+            self._check_length(self.size)
         return Outgoing(
             self.boundary,
             tuple(self.parts),
@@ -246,14 +259,23 @@ class MultipartWriter:
             form=self._form,
             close_boundary=close_boundary,
             path=path,
+            total=self._declared if whole else None,
         )
+
+    def _check_length(self, size: int | None) -> None:
+        if size is not None and self._declared not in (None, size):
+            raise WriteError(
+                f"expected a message of {self._declared} bytes, as its Content-Length says, "
+                f"got {size}"
+            )
 
     def is_prompt(self) -> bool:
         """Whether writing it waits for nobody but its sink."""
         return self._more is None and all(payload.content.prompt for payload in self.parts)
 
     def check_ready(self) -> None:
-        """Raise `WriteError` where it was written before and cannot be again."""
+        """Raise `WriteError` where it cannot be written: again, or at all."""
+        check_no_cycle(self)
         if self._more_used:
             raise WriteError("expected a body that can be written again, got one of `parts=`")
         for payload in self.parts:
@@ -275,32 +297,12 @@ class MultipartWriter:
         return pull, getattr(parts, "aclose", None) if made else None
 
 
-class _Nested(Content):
-    """Another writer as the body of a part."""
-
-    content_type: str | None = None
-    measured = False
-    is_field = False
-
-    def __init__(self, writer: MultipartWriter) -> None:
-        self.writer = writer
-
-    @property
-    def replayable(self) -> bool:
-        return self.writer.replayable
-
-    @property
-    def prompt(self) -> bool:
-        return self.writer.is_prompt()
-
-    def size(self, charset: str) -> int | None:
-        return self.writer.size
-
-    def check(self) -> None:
-        self.writer.check_ready()
-
-    def open(self, charset: str, path: tuple[int, ...]) -> Reading:
-        return self.writer.start(path=path)
+def _refuse_codings(headers: CIMultiDict[str]) -> None:
+    """RFC 2045, 6.4 allows a multipart no transfer encoding that changes it; nor is it coded."""
+    if codings := [coding.name for coding in codings_of(headers) if not coding.is_plain]:
+        raise WriteError(
+            f"expected headers of a multipart without a coding, got {excerpt(codings[0])}"
+        )
 
 
 def _checked(boundary: str) -> str:
