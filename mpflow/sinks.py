@@ -11,7 +11,7 @@ import io
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from anyio import to_thread
+from anyio import to_thread, wait_writable
 from anyio.lowlevel import checkpoint
 
 __all__ = ["ByteSink", "open_sink"]
@@ -63,13 +63,13 @@ def open_sink(obj: object) -> Send:
     write = getattr(given, "write", None)
     if callable(write):
         if inspect.iscoroutinefunction(write):
-            return _whole(write)
+            return _whole(write, given)
         if inspect.iscoroutinefunction(getattr(given, "drain", None)):
             return _drained(given)
         if isinstance(obj, io.BytesIO):
             return _in_memory(obj)
         if not isinstance(obj, io.TextIOBase):
-            return _whole(lambda data: to_thread.run_sync(write, data))
+            return _whole(lambda data: to_thread.run_sync(write, data), given)
     elif callable(given):
         return _called(given)
     raise TypeError(
@@ -78,21 +78,40 @@ def open_sink(obj: object) -> Send:
     )
 
 
-def _whole(write: Callable[[Any], Awaitable[Any]]) -> Send:
-    """A file may take less than it was given (`io.RawIOBase.write`), and says how much."""
+def _whole(write: Callable[[Any], Awaitable[Any]], file: Any) -> Send:
+    """A file may take less than it was given, and says how much.
+
+    `io.RawIOBase.write` gives None where it took nothing, since it must not block: then the
+    descriptor is waited for. None of any other file, once and for all, means that it took all.
+    """
+    inner = getattr(file, "wrapped", file)  # of an async file
+    inner = getattr(inner, "file", inner)  # of a named temporary file
+    is_raw = isinstance(inner, io.RawIOBase)
 
     async def send(data: bytes) -> None:
-        taken = await write(data)
-        if type(taken) is not int or taken >= len(data):
-            return
-        rest = memoryview(data)[taken:]
+        rest: bytes | memoryview = data
         while rest:
             taken = await write(rest)
+            if taken is None and is_raw:
+                await _writable(inner)
+                continue
+            if type(taken) is not int and rest is data:
+                return
             if type(taken) is not int or taken < 1:
                 raise TypeError(f"expected a blocking file, got one whose write() gives {taken!r}")
-            rest = rest[taken:]
+            rest = memoryview(rest)[taken:]
 
     return send
+
+
+async def _writable(file: io.RawIOBase) -> None:
+    try:
+        await wait_writable(file.fileno())
+    except (OSError, NotImplementedError) as error:
+        raise TypeError(
+            "expected a blocking file, or one whose descriptor can be waited for, "
+            f"got {type(file).__name__}: {error}"
+        ) from error
 
 
 def _drained(writer: Any) -> Send:

@@ -164,6 +164,46 @@ async def test_a_file_that_takes_less_than_it_is_given() -> None:
         await root.write(none)
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("opened", ["raw", "async"])
+async def test_a_file_that_does_not_block(opened: str, full: bool) -> None:
+    """`io.RawIOBase.write` gives None where it took nothing."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = b""
+    while full:
+        try:
+            before += b"f" * os.write(write, b"f" * 65536)
+        except BlockingIOError:
+            break
+    root = writer("text", bytes(300_000))
+    got: list[bytes] = []
+
+    async def take() -> None:
+        while data := await anyio.to_thread.run_sync(os.read, read, 65536):
+            got.append(data)
+
+    async with anyio.create_task_group() as group:
+        with os.fdopen(write, "wb", buffering=0) as file:
+            sink: Any = anyio.wrap_file(file) if opened == "async" else file
+            group.start_soon(take)
+            await root.write(sink)
+    os.close(read)
+    assert b"".join(got) == before + await root.as_bytes()
+
+
+async def test_a_file_that_takes_nothing() -> None:
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object, /) -> None:
+            return None
+
+    with Full() as file, pytest.raises(TypeError, match="expected a blocking file, or one whose"):
+        await writer("text").write(file)  # type: ignore[arg-type]
+
+
 @only_asyncio
 async def test_a_stream_writer() -> None:
     got = bytearray()
