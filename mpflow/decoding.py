@@ -1,4 +1,4 @@
-"""`DecodedStream`: a part's body without its codings.
+"""`DecodedStream`: a body without its codings, mostly that of a part.
 
 Knows: how much of a coding is undone on the event loop, and what belongs into a worker thread.
 Must not know: any coding, what the bytes are taken for, flows.
@@ -78,7 +78,12 @@ class DecodedStream(ByteReceiveStream):
     """
 
     def __init__(
-        self, source: Source, codings: Sequence[Coding], decoding: Decoding, *, part: PartRef
+        self,
+        source: Source,
+        codings: Sequence[Coding],
+        decoding: Decoding,
+        *,
+        part: PartRef | None,
     ) -> None:
         self._source = source
         self._decoding = decoding

@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from mpflow.coded import uncoded
 from mpflow.errors import (
     ClientDisconnected,
     MalformedBody,
@@ -22,6 +23,8 @@ from mpflow.errors import (
     excerpt,
 )
 from mpflow.sources import AsgiReceive, Chunk, Source, asgi_source, open_source
+from mpflow.wire.codings import codings_of
+from mpflow.wire.limits import Limits
 
 __all__ = ["Message", "asgi_message", "open_message"]
 
@@ -30,8 +33,12 @@ _EXPECTED = (
     "Starlette, FastAPI, Litestar, Falcon, BlackSheep), got "
 )
 _READ_SIZE: Final = 65536
-# What every client can undo without a package of its own.
-_COMMON_CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
+# What a client of the shape of httpx undoes for certain, with the standard library.
+_COMMON_CODINGS: Final = frozenset({"gzip", "deflate"})
+# What aiohttp undoes, one at a time, unless it was told not to.
+_AIOHTTP_CODINGS: Final = frozenset({"gzip", "deflate", "br", "zstd"})
+_ABSENT: Final = object()
+_DEFAULT: Final = Limits()
 # How gzip, zlib and zstd begin, and no multipart does.
 _CODED: Final = (b"\x1f\x8b", b"x\x01", b"x\x9c", b"x\xda", b"\x28\xb5\x2f\xfd")
 
@@ -67,12 +74,13 @@ def asgi_message(scope: Mapping[str, Any], receive: AsgiReceive) -> Message:
     return message
 
 
-def open_message(obj: object) -> Message:
+def open_message(obj: object, *, limits: Limits = _DEFAULT) -> Message:
     """A request or a response, told by its shape.
 
-    A response's content coding is undone, by the client that has it. Raises `TypeError` for what
-    has no headers or no body that streams, `UnsupportedCoding` for a request with a content
-    coding and for a response whose coding its client leaves alone.
+    A response's content codings are undone, unless the client that has it did so; `limits` bound
+    that. Raises `TypeError` for what has no headers or no body that streams, `UnsupportedCoding`
+    for a request with a content coding, and for a response with one that is unknown or whose
+    library is missing.
     """
     if isinstance(obj, Message):
         return obj
@@ -83,12 +91,11 @@ def open_message(obj: object) -> Message:
     headers = _headers(raw)
     status = getattr(given, "status_code", getattr(given, "status", None))
     if not isinstance(status, int):
-        source = _request_source(given)
         _check_request(headers)
-        return Message(headers, source, length=_length(headers))
-    codings = _codings(headers)
+        return Message(headers, _request_source(given), length=_length(headers))
+    codings = _Codings(headers, limits)
     source = _response_source(given, codings)
-    return Message(headers, source, int(status), None if codings else _length(headers))
+    return Message(headers, source, int(status), None if codings.names else _length(headers))
 
 
 # -- headers ----------------------------------------------------------------------------------
@@ -123,6 +130,28 @@ def _check_request(headers: CIMultiDictProxy[str]) -> None:
         raise UnsupportedCoding(f"expected a request without content coding, got {excerpt(coding)}")
 
 
+class _Codings:
+    """The content codings of a response, and how a source is read without them."""
+
+    def __init__(self, headers: CIMultiDictProxy[str], limits: Limits) -> None:
+        self.names = _codings(headers)
+        self._limits = limits
+        self._rows = tuple(
+            coding for coding in codings_of(headers, transfer=False) if not coding.is_plain
+        )
+
+    def undo(self, source: Source) -> Source:
+        """The source, its codings undone. Raises `UnsupportedCoding` for a missing library."""
+        return uncoded(source, self._rows, self._limits) if self._rows else source
+
+    def refuse(self) -> NoReturn:
+        """Nobody can tell what the client has undone."""
+        came = excerpt(", ".join(self.names))
+        raise UnsupportedCoding(
+            f"expected a response that is read as it comes, or one in gzip or deflate, got {came}"
+        )
+
+
 # -- bodies -----------------------------------------------------------------------------------
 
 
@@ -133,9 +162,12 @@ def _request_source(given: Any) -> Source:
     stream = getattr(given, "stream", None)
     if _is_iterable(stream):  # Falcon
         return _guarded(open_source(stream))
-    if callable(stream):
+    if callable(stream):  # Starlette, FastAPI, Litestar, BlackSheep
+        if inspect.isasyncgenfunction(stream) and not inspect.signature(stream).parameters:
+            # Not made before it is read: BlackSheep's warns if it never is.
+            return _guarded(_late(stream))
         try:
-            made: Any = stream()  # Starlette, FastAPI, Litestar, BlackSheep
+            made: Any = stream()
         except TypeError as error:  # a client, which opens a stream of what it is told to
             raise TypeError(_EXPECTED + type(given).__name__) from error
         if _is_iterable(made):
@@ -147,30 +179,43 @@ def _is_iterable(obj: object) -> bool:
     return isinstance(obj, AsyncIterable)
 
 
-def _response_source(given: Any, codings: list[str]) -> Source:
+def _response_source(given: Any, codings: _Codings) -> Source:
     if callable(getattr(given, "aiter_bytes", None)):  # httpx, httpx2
-        # What a client's own package would have to undo, it passes on as it is without it.
-        _check_response([coding for coding in codings if coding not in _COMMON_CODINGS])
-        return _httpx_source(given)
+        return _httpx_source(given, codings)
     if inspect.iscoroutinefunction(getattr(given, "iter_content", None)):  # niquests
         # First: its `content` is a coroutine that somebody would have to await.
+        if codings.names and inspect.iscoroutinefunction(getattr(given, "iter_raw", None)):
+            return codings.undo(_awaited(lambda: given.iter_raw(_READ_SIZE)))
         return _awaited(lambda: given.iter_content(_READ_SIZE))
     content = getattr(given, "content", None)
-    if hasattr(content, "iter_any"):  # aiohttp
-        return _undone(open_source(content), codings) if codings else open_source(content)
+    if hasattr(content, "iter_any"):
+        return _aiohttp_source(content, codings)
     raise TypeError(_EXPECTED + type(given).__name__)
 
 
-def _check_response(codings: list[str]) -> None:
-    for coding in codings:
-        raise UnsupportedCoding(
-            f"expected a response whose content coding the client undoes, got {excerpt(coding)}"
-        )
+def _httpx_source(given: Any, codings: _Codings) -> Source:
+    """The body of a response of httpx, also of one that was read before.
+
+    Its own decoders inflate a chunk at once, however much it becomes, and leave out what they do
+    not know: so the codings are undone here, where nobody has read the body yet.
+    """
+    common = set(codings.names) <= _COMMON_CODINGS
+    is_read = bool(getattr(given, "is_stream_consumed", False))
+    can_be_raw = callable(getattr(given, "aiter_raw", None))
+    if codings.names and can_be_raw and not is_read:
+        return codings.undo(_closed_late(given, given.aiter_raw()))
+    source = _closed_late(given, given.aiter_bytes())
+    if common:
+        return source
+    if not can_be_raw or len(codings.names) > 1:
+        codings.refuse()
+    # It knows the coding or not; what it did not undo has the size that it came with.
+    is_undone = len(given.content) != given.num_bytes_downloaded
+    return source if is_undone else codings.undo(source)
 
 
-def _httpx_source(given: Any) -> Source:
-    """The body of a response of httpx, also of one that was read before."""
-    source = _made(given.aiter_bytes())
+def _closed_late(given: Any, iterable: AsyncIterable[Any]) -> Source:
+    source = _made(iterable)
 
     async def close() -> None:
         if str(getattr(given, "num_bytes_downloaded", "")) == given.headers.get("Content-Length"):
@@ -184,21 +229,40 @@ def _httpx_source(given: Any) -> Source:
     return Source(source.__anext__, timed=False, close=close)
 
 
-def _undone(source: Source, codings: list[str]) -> Source:
-    """A body whose coding the client should have undone: how it begins tells if it has not.
+def _aiohttp_source(content: Any, codings: _Codings) -> Source:
+    """The body of a response of aiohttp.
 
-    aiohttp undoes codings unless its session was made with `auto_decompress=False`, which a
-    response does not tell.
+    It undoes one coding that it knows, unless the session or the request said
+    `auto_decompress=False`, of which the response has no word. Its stream counts the bytes that
+    it was given in a coding; where it does not yet, how the body begins tells.
     """
-    first = True
+    source = open_source(content)
+    if not codings.names:
+        return source
+    known = len(codings.names) == 1 and codings.names[0] in _AIOHTTP_CODINGS
+    if not known:
+        return codings.undo(source)
+    counted = getattr(content, "total_compressed_bytes", _ABSENT)
+    if counted is _ABSENT:
+        return _sniffed(source, codings)
+    return codings.undo(source) if counted is None else source
+
+
+def _sniffed(source: Source, codings: _Codings) -> Source:
+    """A body whose coding the client should have undone: how it begins tells if it has not."""
+    found: list[Source] = []
+    ahead: list[Chunk] = []
+
+    async def first() -> Chunk:
+        return ahead.pop() if ahead else await anext(source)
 
     async def pull() -> Chunk:
-        nonlocal first
-        chunk = await anext(source)
-        if first and bytes(chunk[:4]).startswith(_CODED):
-            _check_response(codings)
-        first = False
-        return chunk
+        if not found:
+            ahead.append(await anext(source))
+            begun = Source(first, timed=source.timed)
+            is_coded = bytes(ahead[0][:4]).startswith(_CODED)
+            found.append(codings.undo(begun) if is_coded else begun)
+        return await anext(found[0])
 
     return Source(pull, timed=source.timed, close=source.aclose)
 
@@ -207,6 +271,15 @@ def _made(iterable: AsyncIterable[Any]) -> Source:
     """A source of an iterable that was made here, and so is closed here."""
     iterator: Any = aiter(iterable)
     return Source(iterator.__anext__, timed=False, close=getattr(iterator, "aclose", None))
+
+
+def _late(make: Callable[[], AsyncIterable[Chunk]]) -> Source:
+    """An iterable that is made when it is read."""
+
+    async def start() -> AsyncIterable[Chunk]:
+        return make()
+
+    return _awaited(start)
 
 
 def _awaited(start: Callable[[], Awaitable[AsyncIterable[Chunk]]]) -> Source:

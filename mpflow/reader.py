@@ -98,11 +98,14 @@ class MultipartReader(EventReader):
         """A reader of a request or a response, told by its shape: headers and a streaming body.
 
         Responses of httpx, httpx2, aiohttp and niquests; requests of aiohttp, Starlette, FastAPI,
-        Litestar, Falcon and BlackSheep. Their content coding, if they have one, is undone by the
-        client that got the response. Refuses by the headers alone as `from_asgi` does; raises
-        `TypeError` for anything else. The message itself stays open.
+        Litestar, Falcon and BlackSheep. The content codings of a response (gzip, deflate, br,
+        zstd; several) are undone as it is read, but where its client has done so: within
+        `max_decoded_ratio`, and `max_total_bytes` counts what comes of them. A request may have
+        none. Refuses by the headers alone as `from_asgi` does; raises `TypeError` for anything
+        else. The message itself stays open.
         """
-        return cls._of(open_message(message), limits=limits, strict=strict, tolerate=tolerate)
+        opened = open_message(message, limits=limits or Limits())
+        return cls._of(opened, limits=limits, strict=strict, tolerate=tolerate)
 
     @classmethod
     def from_response(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +10,14 @@ import anyio
 import httpx
 import pytest
 
-from mpflow import ClientDisconnected, MultipartReader, TruncatedBody
+from mpflow import (
+    ClientDisconnected,
+    MultipartReader,
+    NotMultipart,
+    TruncatedBody,
+    UnsupportedCoding,
+)
+from mpflow.wire.codings import Encoding, find_coding
 from tests.http import answering, serving
 from tests.support import BODY, TYPE, only_asyncio
 
@@ -110,6 +117,19 @@ async def test_requests(framework: Callable[[Seen], Any]) -> None:
 
 @only_asyncio
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda made: made.__name__)
+async def test_requests_in_a_coding(framework: Callable[[Seen], Any]) -> None:
+    """None of the frameworks undoes it: refused before a byte is taken for a delimiter."""
+    seen: Seen = []
+    async with serving(framework(seen)) as port, httpx.AsyncClient() as client:
+        for more in ({"Content-Encoding": "gzip"}, {"Content-Type": "text/plain"}):
+            headers = HEADERS | more
+            await client.post(f"http://127.0.0.1:{port}/", content=coded("gzip"), headers=headers)
+    assert seen == [UnsupportedCoding, NotMultipart]
+    gc.collect()  # a stream that was made and never read would warn
+
+
+@only_asyncio
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda made: made.__name__)
 async def test_clients_that_go_away(framework: Callable[[Seen], Any]) -> None:
     seen: Seen = []
     head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {TYPE}\r\nContent-Length: {len(LARGE)}\r\n"
@@ -142,10 +162,24 @@ async def with_niquests(url: str, seen: Seen) -> None:
         await response.close()
 
 
+def coded(*codings: str) -> bytes:
+    data = LARGE
+    for coding in codings:
+        encoding = Encoding([find_coding("content", coding)])
+        data = encoding.encode(data) + encoding.finish()
+    return data
+
+
 CODED = [
     pytest.param({}, LARGE, id="plain"),
-    pytest.param({"Content-Encoding": "gzip"}, gzip.compress(LARGE), id="gzip"),
-]
+    *(
+        pytest.param({"Content-Encoding": ", ".join(it)}, coded(*it), id="+".join(it))
+        for it in [
+            ("gzip",), ("x-gzip",), ("deflate",), ("br",), ("zstd",), ("gzip", "br"),
+            ("gzip", "gzip"),
+        ]
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("more", "sent"), CODED)

@@ -148,14 +148,14 @@ class Decoding:
         size = self._sizes[index] = self._sizes[index] + len(out)
         if self._max_bytes is not None and size > self._max_bytes:
             text = (
-                f"expected a part of at most {self._max_bytes} bytes when its codings are undone, "
+                f"expected a body of at most {self._max_bytes} bytes when its codings are undone, "
                 f"and more comes of its first {self._taken} bytes"
             )
             error = LimitExceeded("max_decoded_bytes", self._max_bytes, message=text)
             return self._within(out[: len(out) + self._max_bytes - size], error)
         if self._max_ratio is not None and size > max(RATIO_FROM, self._max_ratio * self._taken):
             text = (
-                f"expected a part that becomes at most {self._max_ratio} times its size when its "
+                f"expected a body that becomes at most {self._max_ratio} times its size when its "
                 f"codings are undone, and {size} bytes come of its first {self._taken}"
             )
             raise LimitExceeded("max_decoded_ratio", self._max_ratio, message=text)
