@@ -6,9 +6,11 @@ Must not know: the wire, who sent the answer, what the bytes mean.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Mapping
+from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -37,6 +39,10 @@ __all__ = ["ByteRanges", "ContentRange", "RangePart", "range_header"]
 # RFC 9110, 14.4: "Content-Range = range-unit SP ( range-resp / unsatisfied-range )".
 _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.I)
 _PARTIAL, _WHOLE = 206, 200
+_MAX_OFFSET: Final = 2**63 - 1
+"""The last place that a file can have, on any system."""
+_TOO_FAR: Final = (errno.EFBIG, errno.EINVAL, errno.EOVERFLOW)
+"""What systems say of a place that the file cannot have."""
 
 
 @attrs.frozen(order=True)
@@ -59,7 +65,8 @@ class ContentRange:
             found = cls(int(match[1]), int(match[2]) + 1, total)
             # "invalid if ... a last-pos value less than its first-pos value, or a complete-length
             # value less than or equal to its last-pos value".
-            if found.start < found.end and (total is None or found.end <= total):
+            fits = found.end <= (_MAX_OFFSET if total is None else min(total, _MAX_OFFSET))
+            if found.start < found.end and fits:
                 return found
         came = excerpt(value)
         raise MalformedBody(f"expected a Content-Range 'bytes FIRST-LAST/TOTAL', got {came}")
@@ -271,8 +278,9 @@ class ByteRanges:
         """Write all ranges that are left into a file, each at its place; what is still missing.
 
         `file` is a seekable binary file that is open for writing, or a path: that is made if it
-        is not there, and never cut. All file I/O is done in worker threads. After an error
-        `written` tells what is in the file.
+        is not there, and never cut. One that is open for appending raises `ValueError`: all would
+        go to its end. A range that lies too far for the file raises `MalformedBody`. All file I/O
+        is done in worker threads. After an error `written` tells what is in the file.
         """
         if isinstance(file, str | os.PathLike):
             path = file
@@ -282,10 +290,18 @@ class ByteRanges:
             finally:
                 with anyio.CancelScope(shield=True):
                     await to_thread.run_sync(opened.close)
+        if _appends(file):
+            raise ValueError("expected a file that is written at any place, got one that appends")
         async for found in self:
             at = found.start
             async for data in found:
-                await to_thread.run_sync(_write_at, file, at, data)
+                try:
+                    await to_thread.run_sync(_write_at, file, at, data)
+                except (OverflowError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno not in _TOO_FAR:
+                        raise
+                    text = f"expected a range that the file can hold, got '{found.range}'"
+                    raise MalformedBody(text, part=found.ref) from error
                 self.written = _joined([*self.written, (at, at + len(data))])
                 at += len(data)
             if found.range is None:
@@ -317,6 +333,19 @@ def _parsed(value: str, part: Part) -> ContentRange:
 
 def _open(path: str | os.PathLike[str]) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _appends(file: IO[bytes]) -> bool:
+    """Whether all that is written goes to the end of a file, wherever it stands."""
+    mode: object = getattr(file, "mode", None)
+    if isinstance(mode, str) and "a" in mode:
+        return True
+    try:
+        descriptor = -1 if isinstance(file, SpooledTemporaryFile) else file.fileno()
+        import fcntl  # not on Windows
+    except (AttributeError, OSError, ImportError):
+        return False
+    return descriptor >= 0 and bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND)
 
 
 def _write_at(file: IO[bytes], at: int, data: bytes) -> None:

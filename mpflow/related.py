@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import anyio
 import attrs
 
-from mpflow.errors import MalformedBody, MissingParts, NotMultipart, excerpt
+from mpflow.errors import MalformedBody, MissingParts, MultipartError, NotMultipart, excerpt
 from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.spool import Spool, SpooledBody
@@ -28,11 +28,15 @@ __all__ = ["Related"]
 
 @attrs.define(eq=False)
 class _Member:
-    """A part that came: kept in the spool, or given out as it came (`body` is None)."""
+    """A part that came: kept in the spool, or given out as it came (`body` is None).
+
+    `error` says why it could be neither.
+    """
 
     info: PartInfo
     body: SpooledBody | None = None
     given: bool = False
+    error: Exception | None = None
 
 
 class Related:
@@ -75,8 +79,9 @@ class Related:
         """The part with this Content-ID, with or without its angle brackets, or a `cid:` URL.
 
         The first one that came counts. A part without such a Content-ID is found by its
-        Content-Location, letter by letter (RFC 2557). Raises `MissingParts` where none comes, and
-        `anyio.ClosedResourceError` for one that was given out already, and was not kept.
+        Content-Location, letter by letter (RFC 2557). Raises `MissingParts` where none comes,
+        `anyio.ClosedResourceError` for one that was given out already and was not kept, or whose
+        keeping was cancelled, and for one that could not be kept why that was.
         """
         with self._alone():
             for member in self._members:
@@ -147,7 +152,11 @@ class Related:
         while (part := await self._reader.next_part()) is not None:
             member = self._add(part)
             if start is None or _content_id(part.info) == _bare(start):
-                self._take_root(member)
+                try:
+                    self._take_root(member)
+                except MultipartError as error:
+                    member.error = error
+                    raise
                 return self._live(member, part)
             await self._keep(member, part)
         what = "a part" if start is None else f"a root with the Content-ID {excerpt(start)}"
@@ -170,19 +179,30 @@ class Related:
         return member
 
     async def _keep(self, member: _Member, part: Part) -> None:
-        member.body = await self._spool.keep(part)
         member.given = False
+        try:
+            member.body = await self._spool.keep(part)
+        except Exception as error:
+            member.error = error
+            raise
+        except BaseException:
+            # It is no longer whole, and it cannot come again.
+            text = f"{member.info.ref} was not kept: that was cancelled"
+            member.error = anyio.ClosedResourceError(text)
+            raise
 
     def _live(self, member: _Member, part: Part) -> Part:
         member.given = True
         return part
 
     def _again(self, member: _Member) -> Part:
+        member.given = True
+        if member.error is not None:
+            raise member.error
         if member.body is None:
             raise anyio.ClosedResourceError(
                 f"{member.info.ref} was given out as it came, and was not kept"
             )
-        member.given = True
         info = attrs.evolve(member.info, size=member.body.size)
         return self._reader.part_class(info, member.body.fresh(), level=self._reader)
 

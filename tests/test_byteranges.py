@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import httpx
@@ -66,7 +68,9 @@ def test_a_content_range(value: str, start: int, end: int, total: int | None) ->
 @pytest.mark.parametrize(
     "value",
     ["", "bytes", "bytes */1234", "bytes 5-4/10", "bytes 0-10/10", "bytes -1-4/9", "items 0-4/9",
-     "bytes 0-4/9/9", "bytes 0-" + "9" * 5000 + "/*", "bytes ٠-٤/٩"],
+     "bytes 0-4/9/9", "bytes 9223372036854775803-9223372036854775807/*",
+     "bytes 9999999999999999990-9999999999999999994/9999999999999999999",
+     "bytes 0-" + "9" * 5000 + "/*", "bytes ٠-٤/٩"],
 )  # fmt: skip
 def test_what_is_no_content_range(value: str) -> None:
     with pytest.raises(MalformedBody, match="expected a Content-Range") as caught:
@@ -170,6 +174,37 @@ async def test_ranges_that_do_not_fit(sent: bytes, error: type[Exception], messa
     with pytest.raises(error, match=message) as caught:
         await reader(sent).write_to(io.BytesIO())
     assert getattr(caught.value, "part", None) is not None
+
+
+async def test_a_range_that_lies_too_far_for_the_file(tmp_path: Path) -> None:
+    for at in (2**63 - 20, 2**62):
+        sent = ranges((0, 10), (10, 20), total="*").replace(b"10-19", b"%d-%d" % (at, at + 9))
+        found = reader(sent)
+        with pytest.raises(MalformedBody, match=f"the file can hold, got 'bytes {at}-") as caught:
+            await found.write_to(tmp_path / "whole")
+        assert caught.value.part is not None
+        assert caught.value.part.path == (1,)
+        assert found.written == [(0, 10)]
+
+
+async def test_a_full_disk_is_no_fault_of_the_body() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object, /) -> int:
+            raise OSError(errno.ENOSPC, "No space left")
+
+    with pytest.raises(OSError, match="No space left"):
+        await reader(ranges((0, 10))).write_to(Full())
+
+
+@pytest.mark.parametrize("mode", ["ab", "a+b", "wb"])
+async def test_a_file_that_appends(tmp_path: Path, mode: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if mode == "wb" else 0)
+    path = tmp_path / "whole"
+    path.write_bytes(b"before")
+    opened = os.fdopen(os.open(path, flags), mode) if mode == "wb" else path.open(mode)
+    with opened as file, pytest.raises(ValueError, match="at any place, got one that appends"):
+        await reader(ranges((0, 10))).write_to(file)
+    assert path.read_bytes() == b"before"
 
 
 async def test_totals_that_differ() -> None:

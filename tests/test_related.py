@@ -18,7 +18,7 @@ from mpflow import (
     TruncatedBody,
 )
 from mpflow.testing import Chunked, Cut, PartSpec, body
-from tests.support import TYPE
+from tests.support import TYPE, cancelled
 
 pytestmark = pytest.mark.anyio
 
@@ -154,6 +154,64 @@ async def test_the_limit_of_what_is_kept(most: int) -> None:
     assert (caught.value.limit, caught.value.status) == ("max_spool_bytes", 413)
     assert caught.value.part is not None
     assert caught.value.part.path == ((0,) if most < 4 else (1,))
+
+
+async def test_what_was_too_large_to_be_kept_says_so_again() -> None:
+    async with related(START, limits=Limits(max_spool_bytes=1000)) as it:
+        with pytest.raises(LimitExceeded, match="have to be kept"):
+            await it.root()
+        assert await (await it.get("logo@x")).read() == b"logo"
+        for _ in range(2):
+            with pytest.raises(LimitExceeded, match="have to be kept") as caught:
+                await it.get("large@x")
+            assert caught.value.part is not None
+            assert caught.value.part.path == (1,)
+        assert await (await it.root()).read() == b"<html>"
+        assert await (await it.get("50%@x")).read() == b"half"
+
+
+async def test_a_root_that_was_too_large_to_be_kept() -> None:
+    async with related(limits=Limits(max_spool_bytes=3)) as it:
+        with pytest.raises(LimitExceeded):
+            await anext(it)
+        for _ in range(2):
+            with pytest.raises(LimitExceeded, match="have to be kept"):
+                await it.root()
+        assert await (await anext(it)).read() == LARGE
+
+
+async def test_iteration_tells_once_of_what_was_not_kept() -> None:
+    async with related(START, limits=Limits(max_spool_bytes=1000)) as it:
+        with pytest.raises(LimitExceeded):
+            await it.root()
+        found: list[bytes] = []
+        with pytest.raises(LimitExceeded):
+            found += [await part.read() async for part in it]
+        found += [await part.read() async for part in it]
+    assert found == [b"half", b"style"]
+
+
+@pytest.mark.parametrize("after", range(2, 40, 7))
+async def test_what_was_not_kept_since_that_was_cancelled(after: int) -> None:
+    async with related(START, Chunked(SENT, 20_000)) as it:
+        if not await cancelled(it.root, after=after):
+            return
+        for cid, data in (("logo@x", b"logo"), ("large@x", LARGE)):
+            try:
+                found = await (await it.get(cid)).read()
+            except anyio.ClosedResourceError as error:
+                assert "was not kept: that was cancelled" in str(error)  # noqa: PT017 - or found
+            else:
+                assert found == data
+
+
+async def test_a_root_of_another_type_is_refused_again() -> None:
+    async with related('; start="<root@x>"; type="text/plain"') as it:
+        for _ in range(2):
+            with pytest.raises(MalformedBody, match="expected a root of the type"):
+                await it.root()
+        with pytest.raises(MalformedBody, match="expected a root of the type"):
+            await it.get("root@x")
 
 
 async def test_no_limit_of_what_is_kept() -> None:
