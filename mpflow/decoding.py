@@ -70,11 +70,14 @@ def decode_whole(decoding: Decoding, data: bytes, most: int | None, *, part: Par
 
 
 class DecodedStream(ByteReceiveStream):
-    """A part's body without its codings, in pieces of at most 64 KiB.
+    """A part's body without its codings.
 
-    What comes of one small chunk is undone at once; more than that, and large chunks, of heavy
-    codings in worker threads. A cancelled `receive` loses no byte. What is wrong is raised each
-    time: `InvalidContent` and `LimitExceeded`, and whatever the part itself raises.
+    `receive` gives at most 64 KiB unless it is asked for more. Light codings are undone on the
+    event loop. So is, of heavy ones, what comes first of a chunk of less than 64 KiB, 96 KiB at
+    most; the rest, and what comes of chunks of 64 KiB, in worker threads, 256 KiB at most a time.
+    That much is held beside what `receive` has left. A cancelled `receive` loses no byte. What is
+    wrong with the codings is raised each time, `InvalidContent` or `LimitExceeded`, once what is
+    right has been given out; so is whatever the part itself raises.
     """
 
     def __init__(
