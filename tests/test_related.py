@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import pytest
@@ -86,6 +87,14 @@ async def test_get_by_reference() -> None:
         assert await (await it.get("large@x")).read() == LARGE
         assert await (await it.get("https://x.example/a%20b.css")).read() == b"style"
         assert [part async for part in it] == []
+
+
+@pytest.mark.parametrize("cid", ["a", "<a>", "a>b<", "<a>b>", "<<a>>", "<", "a b", "<a%41>"])
+async def test_any_content_id_is_found_as_it_was_set(cid: str) -> None:
+    sent = body([member("<other>", b"root"), member(cid, b"wanted")])
+    for reference in (cid, f"<{cid}>" if cid[:1] != "<" else cid, "cid:" + quote(cid)):
+        async with related(source=sent) as it:
+            assert await (await it.get(reference)).read() == b"wanted"
 
 
 async def test_iteration_gives_what_get_did_not() -> None:

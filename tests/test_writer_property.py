@@ -105,6 +105,74 @@ async def test_codings_are_undone(body: bytes, coding: str, encoding: str, strea
         assert decoded(part, await part.read(limit=None)) == body
 
 
+CODINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "Content-Encoding": st.sampled_from(["gzip", "deflate", "identity", "Deflate, GZIP"]),
+        "Content-Transfer-Encoding": st.sampled_from(
+            ["base64", "Quoted-Printable", "binary", "8bit"]
+        ),
+    },
+)
+KINDS = st.sampled_from(["bytes", "file", "stream"])
+LEAVES = st.tuples(HEADERS, CODINGS, KINDS, BODIES)
+INNER: Any = st.tuples(HEADERS, st.lists(LEAVES, max_size=3))
+MIDDLE: Any = st.tuples(HEADERS, st.lists(st.one_of(LEAVES, INNER), max_size=3))
+MESSAGES: Any = st.lists(st.one_of(LEAVES, MIDDLE), max_size=3)
+"""Messages of three levels at most; each leaf with codings and a kind of its own."""
+
+
+def append_coded(writer: MultipartWriter, tree: Any, size: int) -> None:
+    if len(tree) == 2:
+        inner = writer.nested("mixed", headers=tree[0])
+        for below in tree[1]:
+            append_coded(inner, below, size)
+        return
+    headers, codings, kind, body = tree
+    append(writer, (headers, body), kind, size)
+    writer.parts[-1].headers.update(codings)  # after they were appended
+
+
+async def decoded_tree_of(part: Part) -> Any:
+    """What came: other headers, and the body without its codings."""
+    own = {"content-type", "content-length", "content-encoding", "content-transfer-encoding"}
+    headers = [(name, value) for name, value in part.headers.items() if name.lower() not in own]
+    if part.is_multipart:
+        return headers, [await decoded_tree_of(inner) async for inner in part.multipart()]
+    return headers, await part.read(decode=True, limit=None)
+
+
+def without_codings(tree: Any) -> Any:
+    if len(tree) == 2:
+        return tree[0], [without_codings(below) for below in tree[1]]
+    return tree[0], tree[3]
+
+
+@given(MESSAGES, st.sampled_from([1, 100, 65536]), st.sampled_from([1, 2, 7, 997, 65536]),
+       st.booleans())  # fmt: skip
+async def test_what_is_coded_is_read(
+    message: list[Any], size: int, chunk: int, relayed: bool
+) -> None:
+    root = MultipartWriter()
+    for tree in message:
+        append_coded(root, tree, size)
+    expected = root.size
+    data = await root.as_bytes()
+    assert expected in (None, len(data))
+    assert root.replayable is all(payload.replayable for payload in root.parts)
+    if root.replayable:
+        assert await root.as_bytes() == data
+    if relayed:
+        source = MultipartReader(Chunked(data, chunk), root.content_type)
+        root = MultipartWriter(parts=source)
+        data = await root.as_bytes()
+    # As a whole: some thousand chunks of one byte each are enough.
+    reader = MultipartReader(Chunked(data, max(chunk, len(data) // 5000)), root.content_type)
+    assert [await decoded_tree_of(part) async for part in reader] == [
+        without_codings(tree) for tree in message
+    ]
+
+
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n--b", b"-", b"--b", b"x"])).map(b"".join),
        st.sampled_from([1, 2, 3, 100]), st.booleans())  # fmt: skip
 async def test_a_boundary_in_the_data_is_never_sent(body: bytes, size: int, stream: bool) -> None:
