@@ -150,7 +150,7 @@ class BrokenSource(WireError):
 class LimitExceeded(WireError):
     """A limit was passed: `limit` is its name in `Limits`, `value` what it was set to.
 
-    Status 413; 408 for `idle_timeout`.
+    Status 413; 408 for `idle_timeout` and `min_rate`.
     """
 
     status = 413

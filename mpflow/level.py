@@ -28,6 +28,7 @@ from mpflow.errors import (
 )
 from mpflow.info import PartInfo
 from mpflow.part import Part
+from mpflow.rate import Rate
 from mpflow.sources import ByteSource, Source, open_source
 from mpflow.wire import (
     NEED_DATA,
@@ -97,6 +98,7 @@ class EventReader:
         self.part_bytes_allowed: bool = False
         """Whether a flow bounds the parts in place of `max_part_bytes`."""
         self._scope: anyio.CancelScope | None = None
+        self._rate: Rate | None = None
         # A wrong boundary is refused now, not at the first part.
         self._decoder = self._make_decoder()
 
@@ -167,7 +169,10 @@ class EventReader:
             self._check_expected()
         self._busy = self._started = True
         try:
-            decoder.receive_data(await self._receive())
+            if self.holder is None and self.budget.limits.min_rate:
+                decoder.receive_data(await self._receive_timed())
+            else:
+                decoder.receive_data(await self._receive())
         except StopAsyncIteration:
             self._at_eof = True
             decoder.receive_eof()
@@ -183,6 +188,20 @@ class EventReader:
         value = self.budget.limits.max_depth
         text = f"expected fewer levels than Python's stack holds (max_depth is {value})"
         return LimitExceeded("max_depth", value, message=text, part=holder.info.ref)
+
+    async def _receive_timed(self) -> bytes | bytearray | memoryview:
+        least = self.budget.limits.min_rate or 0
+        rate = self._rate
+        if rate is None or rate.least != least:
+            rate = self._rate = Rate(least)
+        since = anyio.current_time()
+        data = await self._receive()
+        try:
+            rate.count(anyio.current_time() - since, len(data))
+        except LimitExceeded as error:
+            error.part = self._open_ref()
+            raise
+        return data
 
     async def _receive(self) -> bytes | bytearray | memoryview:
         limit = self.budget.limits.idle_timeout

@@ -19,6 +19,7 @@ from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.predicates import MatchOptions, Predicate, PredicateLike, as_predicate, keywords
 from mpflow.predicates.implication import implies, literal_name, never_matches, split_name
+from mpflow.reports import Observer
 from mpflow.routes import Handler, Needs, OnError, Order, Route, needs_of
 from mpflow.signatures import check_handler, handler_name
 from mpflow.wire.limits import Limits
@@ -26,6 +27,9 @@ from mpflow.wire.limits import Limits
 __all__ = ["Handler", "OnError", "Route", "RouteOptions", "RouteTable"]
 
 T = TypeVar("T")
+Before: TypeAlias = Callable[[Mapping[str, str]], Awaitable[None] | None]
+"""What looks at the headers of a message before a byte of its body is read."""
+B = TypeVar("B", bound=Before)
 H = TypeVar(
     "H",
     bound=Callable[Concatenate[Part, ...], Awaitable[Any]]
@@ -72,17 +76,28 @@ class RouteTable:
 
     `limits` bounds every message that is dispatched; `max_handlers` (at least 1) is how many
     handlers run at once. A route that can never match, and options or a handler that cannot
-    work, raise `RouteError` when they are registered.
+    work, raise `RouteError` when they are registered. `observer` is called with a report of each
+    thing that happens (`mpflow.reports`), those of nested routers without one of their own, too.
     """
 
-    def __init__(self, *, limits: Limits | None = None, max_handlers: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        max_handlers: int = 16,
+        observer: Observer | None = None,
+    ) -> None:
         if type(max_handlers) is not int or max_handlers < 1:
             raise RouteError(
                 f"expected max_handlers as an int of at least 1, got {excerpt(repr(max_handlers))}"
             )
+        if observer is not None and not callable(observer):
+            raise RouteError(f"expected an observer to call, got {excerpt(repr(observer))}")
+        self.observer = observer
         self.limits = limits
         self.max_handlers = max_handlers
         self._routes: tuple[Route[Any], ...] = ()
+        self._hooks: tuple[Before, ...] = ()
         self._keys: frozenset[str] = frozenset()
         self._wanted: dict[frozenset[str], frozenset[str]] = {}
         self._by_name: dict[str | None, _Candidates] | None = None
@@ -139,6 +154,22 @@ class RouteTable:
     ) -> Route[Any]:
         """Register a handler as `route` does, and return its route, a key to its results."""
         return self._register(handler, predicate, **options)
+
+    def before(self, hook: B) -> B:
+        """Register a hook, sync or async, that is called before a byte of a body is read.
+
+        It is called with the headers of the message (of the part, in a nested router), and may
+        raise `Rejected`. Hooks run in order of registration; a decorator that gives the hook back.
+        """
+        if not callable(hook):
+            raise RouteError(f"expected a hook to call, got {excerpt(repr(hook))}")
+        self._hooks += (hook,)
+        return hook
+
+    @property
+    def hooks(self) -> tuple[Before, ...]:
+        """The hooks, in order of registration."""
+        return self._hooks
 
     def match(self, info: PartInfo) -> Route[Any] | None:
         """The first route that takes the part, or None. What a predicate raises goes through."""

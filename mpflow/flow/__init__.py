@@ -25,7 +25,8 @@ class Router(RouteTable):
     """Sends each part of a message to a handler, by predicates over its headers.
 
     `limits` bound every message that is dispatched; a reader with limits of its own gets the
-    tighter of each. `max_handlers` is how many handlers of one level run at once.
+    tighter of each. `max_handlers` is how many handlers of one level run at once;
+    `observer` is called with a report of each thing that happens (`mpflow.reports`).
     """
 
     @overload

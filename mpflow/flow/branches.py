@@ -95,11 +95,7 @@ class _Branching(Transaction):
     async def _send(self, record: Record, data: bytes) -> None:
         assert record.channel is not None
         if not record.channel.put(data):
-            self._watch.blocked[record] = self._watch.now()
-            try:
-                await record.channel.wait()
-            finally:
-                self._watch.blocked.pop(record, None)  # unless it stalled
+            await self._wait_for(record)
 
     def _branch(self, handler: Callable[[Part], Any], on_error: OnError) -> None:
         info = self._part.info

@@ -28,6 +28,7 @@ from mpflow.flow.answers import (
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.pool import Pool
 from mpflow.flow.record import Decision, Record
+from mpflow.flow.reporter import Reporter
 from mpflow.spool import Spool
 
 __all__ = ["Crew"]
@@ -45,8 +46,16 @@ class Crew(Pool):
     on_failure: Callable[[Record, BaseException], None] = attrs.field(kw_only=True)
     spool: Spool = attrs.field(kw_only=True)
     """Where parts are kept that came before what they need; all levels of a flow share it."""
+    reporter: Reporter | None = attrs.field(default=None, kw_only=True)
+    """Tells the observer; None where nobody observes."""
     on_settled: Callable[[Record], None] | None = attrs.field(default=None, init=False)
     """Called with each record that has answered or failed, if anybody waits for results."""
+
+    def ready(self, record: Record) -> None:
+        """A record that was held back has all it needs."""
+        if self.reporter is not None:
+            self.reporter.is_ready(record)
+        super().ready(record)
 
     # -- one phase ----------------------------------------------------------------------------
 
@@ -78,6 +87,8 @@ class Crew(Pool):
         record.scope = scope
         record.called_at = self.watch.now()
         self.watch.running[record] = self.handler_timeout
+        if self.reporter is not None:
+            self.reporter.started(record)
         if self.watch.blocked:
             self.watch.move()
 
@@ -108,7 +119,10 @@ class Crew(Pool):
             self.watch.move()
         self.release(record)
         self.answered()
-        if self.on_settled is not None:
+        if self.reporter is not None:
+            self.reporter.settled(record)
+        if self.on_settled is not None and not self.closing:
+            # Once the flow ends, what was held back is dropped, and nobody waits for results.
             self.on_settled(record)
 
     def fail(self, record: Record, error: Exception) -> None:

@@ -53,6 +53,10 @@ class NeedsOfFlow:
         if route.key in self.wanted:
             # Not before: no part meets its own need.
             self._seen[route.key] = record
+            for waiting in self._waiting.get(route.key, ()):
+                assert waiting.awaits is not None
+                waiting.awaits[route.key] = record
+                waiting.needed = (*waiting.needed, record)
 
     def _ask(self, record: Record) -> None:
         route = record.route
@@ -117,8 +121,6 @@ class NeedsOfFlow:
             if record.error is not None:
                 self.on_failed(waiting, _dependency_failed(waiting, record))
                 continue
-            if record not in waiting.needed:
-                waiting.needed = (*waiting.needed, record)
             assert waiting.values is not None
             for parameter, needed in waiting.route.needs.items():
                 if needed == key:

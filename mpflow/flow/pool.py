@@ -153,12 +153,14 @@ class Pool(ABC):
         # On asyncio a task is gone one step after its last line.
         await cancel_shielded_checkpoint()
 
-    def drop_ready(self) -> None:
-        """Forget what was not begun."""
-        for record in (*self._ready, *self._held):
+    def drop_ready(self) -> list[Record]:
+        """Forget what was not begun; what it was."""
+        dropped = [*self._ready, *self._held]
+        for record in dropped:
             record.let_go()
         self._ready.clear()
         self._held.clear()
+        return dropped
 
     def nest(self, record: Record) -> None:
         """The record's handler waits for a flow of its own, which holds no slot of this one.

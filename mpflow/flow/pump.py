@@ -28,6 +28,7 @@ from mpflow.pieces import Pieces
 from mpflow.predicates.implication import literal_name
 from mpflow.predicates.sniffing import MAX_SNIFF, NeedBytes
 from mpflow.reader import MultipartReader
+from mpflow.reports import Observer
 from mpflow.router import RouteTable
 from mpflow.routes import Route
 from mpflow.spool import Keeping
@@ -95,6 +96,10 @@ class Pump(Transaction):
     async def _pump(self) -> None:
         self._watch.at_most(*(route.timeout for route in self._table.routes))
         try:
+            for hook in self._table.hooks:
+                verdict = hook(self._reader.headers)
+                if verdict is not None:
+                    await verdict
             await self._reader.claim()
             self._widen()
             if any(route.needs for route in self._table.routes):
@@ -199,12 +204,15 @@ class Pump(Transaction):
             self._submit(record)
 
     def _submit(self, record: Record) -> None:
-        self._crew.submit(record)
+        if self._reporter is not None:
+            self._reporter.came(record)
         if record.needed:
             assert self._needs is not None
             failure = self._needs.failed_need(record)
             if failure is not None:
-                self._crew.fail(record, failure)
+                self._crew.refuse(record, failure)
+                return
+        self._crew.submit(record)
 
     def _on_begin(self, head: Head) -> None:
         channel = Channel(self._watch)
@@ -262,6 +270,8 @@ class Pump(Transaction):
         assert record is not None
         record.size += len(data)
         self._check_size(record)
+        if self._reporter is not None:
+            self._reporter.progress(record)
         if self._keeping is not None:
             await self._keep(record, data)
             return
@@ -269,11 +279,7 @@ class Pump(Transaction):
         for start in range(0, len(data), CHANNEL_SIZE):
             piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
             if not record.channel.put(piece):
-                self._watch.blocked[record] = self._watch.now()
-                try:
-                    await record.channel.wait()
-                finally:
-                    self._watch.blocked.pop(record, None)  # unless it stalled
+                await self._wait_for(record)
 
     async def _on_end(self) -> None:
         if self._naming is not None:
@@ -295,6 +301,9 @@ class Pump(Transaction):
         record.channel.end()
         self._crew.whole(record)
 
+    def _observer(self) -> tuple[Observer | None, tuple[int, ...], str]:
+        return self._table.observer, self._reader.budget.path, self._reader.content_type
+
     # -- parts that came before what they need -------------------------------------------------
 
     async def _keep(self, record: Record, data: bytes) -> None:
@@ -310,7 +319,8 @@ class Pump(Transaction):
         if record.settled:
             return
         with _naming(record):
-            body = await keeping.end()
+            # What is read from the file is progress, as what comes through a channel is.
+            body = await keeping.end(on_read=self._watch.move)
         if record.part is None:
             return  # its need failed meanwhile
         record.part.moved(body, record.size)

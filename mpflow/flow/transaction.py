@@ -21,7 +21,9 @@ from mpflow.flow.needs import commit_order
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.patience import Patience
 from mpflow.flow.record import Decision, Record
+from mpflow.flow.reporter import Reporter
 from mpflow.flow.watch import Watch, loop_clock
+from mpflow.reports import Observer
 from mpflow.results import Handled
 from mpflow.spool import Spool
 from mpflow.wire.limits import Limits
@@ -80,6 +82,21 @@ class Transaction(ABC):
         """The index of the part that the pump is at."""
         return len(self._records)
 
+    def _observer(self) -> tuple[Observer | None, tuple[int, ...], str]:
+        """Who observes, the path of the part around, and the content type. By default nobody."""
+        return None, (), ""
+
+    async def _wait_for(self, record: Record) -> None:
+        """Wait until the record's handler has read on."""
+        assert record.channel is not None
+        since = self._watch.blocked[record] = self._watch.now()
+        try:
+            await record.channel.wait()
+        finally:
+            self._watch.blocked.pop(record, None)  # unless it stalled
+        if self._reporter is not None:
+            self._reporter.held_up(record, self._watch.now() - since)
+
     # -- the first phase ----------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -103,6 +120,7 @@ class Transaction(ABC):
             # Waiting for its own nested flow holds no slot, and is bounded by that flow.
             parent.crew.nest(parent)
         self._spool = Spool(limits.max_spool_bytes)
+        self._reporter = self._make_reporter()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._crew = Crew(
@@ -112,6 +130,7 @@ class Transaction(ABC):
             handler_timeout=limits.handler_timeout,
             on_failure=self._on_failure,
             spool=self._spool if parent is None else parent.crew.spool,
+            reporter=self._reporter,
         )
         self._watch.at_most(limits.handler_timeout)
         error: BaseException | None = None
@@ -124,9 +143,33 @@ class Transaction(ABC):
         finally:
             if self._state != "open":
                 await self._close()
+                self._report_end(error)
         if isinstance(error, Exception):
             self._patience.end()
         raise error
+
+    def _make_reporter(self) -> Reporter | None:
+        """The reporter of a flow whose router is observed, or that is inside such a one."""
+        own, path, content_type = self._observer()
+        around = None if self._parent is None else self._parent.crew.reporter
+        observer = own or (around.observer if around is not None and content_type else None)
+        if observer is None:
+            return None
+        reporter = Reporter.of(
+            observer, self._watch.now, around=around, path=path, content_type=content_type
+        )
+        reporter.flow_started()
+        return reporter
+
+    def _report_end(self, error: BaseException | None) -> None:
+        if self._reporter is None:
+            return
+        if isinstance(error, CommitFailed):
+            self._reporter.flow_finished("commit failed", error, self._records)
+        elif self._state == "committed":
+            self._reporter.flow_finished("committed", error, self._records)
+        else:
+            self._reporter.flow_finished("rolled back", error, self._records)
 
     async def _run(self) -> BaseException | None:
         """Pump and wait for the answers; what the flow fails with, or None."""
@@ -288,7 +331,9 @@ class Transaction(ABC):
         """Cancel who has not answered, roll back who has, last part first; wait for all."""
         self._state = "rolled back"
         self._crew.closing = True
-        self._crew.drop_ready()
+        for record in self._crew.drop_ready():
+            if self._reporter is not None:
+                self._reporter.settled(record)
         for record in self._records:
             if not record.settled and record.scope is not None:
                 record.reason = reason
@@ -320,6 +365,8 @@ class Transaction(ABC):
             await self._patience.outlast(
                 partial(_wait_until, record.finished, math.inf if commits else due + 1)
             )
+            if self._reporter is not None:
+                self._reporter.decided(record, commits=commits, error=record.outcome)
         return record.outcome
 
     # -- the end ------------------------------------------------------------------------------
@@ -349,6 +396,7 @@ class Transaction(ABC):
             raise
         finally:
             await self._close()
+            self._report_end(failure or exc)
             if not isinstance(failure, CommitFailed):
                 self._patience.end()
 

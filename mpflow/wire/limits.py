@@ -116,6 +116,8 @@ class Limits:
     """Bytes that one part may become when its codings are undone."""
     max_decoded_ratio: float | None = attrs.field(default=100.0, converter=_ratio)
     """How many times its size a part may grow when decoded, once past 1 MiB of output."""
+    min_rate: int | None = attrs.field(default=0, converter=parse_size)
+    """Bytes that the source must give a second, averaged over each 10 s of waiting for it."""
     idle_timeout: float | None = attrs.field(default=30.0, converter=_seconds)
     """Seconds to wait for the next bytes of the source."""
     stall_timeout: float | None = attrs.field(default=60.0, converter=_seconds)
@@ -141,10 +143,11 @@ class Limits:
 
     def tighten(self, other: Limits) -> Limits:
         """The tighter of each field of the two. None is no limit."""
-        tighter = {
-            name: min((v for v in (mine, getattr(other, name)) if v is not None), default=None)
-            for name, mine in attrs.asdict(self).items()
-        }
+        tighter: dict[str, Any] = {}
+        for name, mine in attrs.asdict(self).items():
+            given = [v for v in (mine, getattr(other, name)) if v is not None]
+            pick = max if name == "min_rate" else min
+            tighter[name] = pick(given, default=None)
         return _unchecked(tighter)
 
     def _check_reachable(self) -> None:
