@@ -6,6 +6,7 @@ Knows: the file, and how much may be in it. Must not know: which parts are kept,
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from tempfile import TemporaryFile
 from threading import Lock
 from typing import IO
@@ -122,21 +123,27 @@ class Keeping:
     async def _flush(self) -> None:
         self._blocks.append(await self._spool.add(self._pieces.take()))
 
-    async def end(self) -> SpooledBody:
-        """Write what is left; the body, to be read again."""
+    async def end(self, *, on_read: Callable[[], None] | None = None) -> SpooledBody:
+        """Write what is left; the body, to be read again. `on_read` is called at each read."""
         if self._pieces.size:
             await self._flush()
-        return SpooledBody(self._spool, tuple(self._blocks))
+        return SpooledBody(self._spool, tuple(self._blocks), on_read)
 
 
 class SpooledBody:
     """The body of a part that was kept: what `Part` reads from. `fresh` begins it anew."""
 
-    __slots__ = ("_at", "_blocks", "_next", "_spool")
+    __slots__ = ("_at", "_blocks", "_next", "_on_read", "_spool")
 
-    def __init__(self, spool: Spool, blocks: tuple[tuple[int, int], ...]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        blocks: tuple[tuple[int, int], ...],
+        on_read: Callable[[], None] | None = None,
+    ) -> None:
         self._spool = spool
         self._blocks = blocks
+        self._on_read = on_read
         self._next = 0  # which block is read
         self._at = 0  # how much of it was
 
@@ -147,7 +154,7 @@ class SpooledBody:
 
     def fresh(self) -> SpooledBody:
         """The same body from its first byte."""
-        return SpooledBody(self._spool, self._blocks)
+        return SpooledBody(self._spool, self._blocks, self._on_read)
 
     async def receive(self) -> bytes:
         if self._next == len(self._blocks):
@@ -157,4 +164,6 @@ class SpooledBody:
         self._at += len(data)
         if start + self._at == end:
             self._next, self._at = self._next + 1, 0
+        if self._on_read is not None:
+            self._on_read()
         return data

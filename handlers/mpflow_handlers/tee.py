@@ -65,7 +65,12 @@ class Tee:
         """What the children say that they need."""
         merged: dict[str, str] = {}
         for handler, _ in self.children:
-            merged |= needs_of(getattr(handler, "needs", None))
+            for parameter, key in needs_of(getattr(handler, "needs", None)).items():
+                if merged.setdefault(parameter, key) != key:
+                    raise RouteError(
+                        f"a child of a Tee needs {merged[parameter][:40]!a} as {parameter!r}, "
+                        f"and another child needs {key[:40]!a}"
+                    )
         return merged
 
     @property
