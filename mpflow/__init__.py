@@ -3,7 +3,8 @@
 On trio and on asyncio alike. This is the shop window: names, no logic.
 """
 
-from mpflow.byteranges import ByteRanges, ContentRange, RangePart, range_header
+from mpflow.byteranges import ByteRanges, RangePart
+from mpflow.contentrange import ContentRange, range_header
 from mpflow.errors import (
     BrokenSource,
     ClientDisconnected,

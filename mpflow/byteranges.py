@@ -1,6 +1,6 @@
 """`ByteRanges`: the ranges of an HTTP answer, read and put where they belong (RFC 9110, 14 and 15).
 
-Knows: Content-Range, the three shapes of an answer to a Range, and which bytes are there.
+Knows: the three shapes of an answer to a Range, where each range goes, which bytes are there.
 Must not know: the wire, who sent the answer, what the bytes mean.
 """
 
@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterable, Mapping
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Final, Self
 
 import anyio
-import attrs
 from anyio import to_thread
 from anyio.abc import ByteReceiveStream
 
+from mpflow.contentrange import ContentRange
 from mpflow.errors import (
     LimitExceeded,
     MalformedBody,
@@ -34,57 +33,11 @@ from mpflow.reader import MultipartReader
 from mpflow.sources import Source
 from mpflow.wire.limits import Limits
 
-__all__ = ["ByteRanges", "ContentRange", "RangePart", "range_header"]
+__all__ = ["ByteRanges", "RangePart"]
 
-# RFC 9110, 14.4: "Content-Range = range-unit SP ( range-resp / unsatisfied-range )".
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.I)
 _PARTIAL, _WHOLE = 206, 200
-_MAX_OFFSET: Final = 2**63 - 1
-"""The last place that a file can have, on any system."""
 _TOO_FAR: Final = (errno.EFBIG, errno.EINVAL, errno.EOVERFLOW)
 """What systems say of a place that the file cannot have."""
-
-
-@attrs.frozen(order=True)
-class ContentRange:
-    """Which bytes a part holds: `data[start:end]` of `total` bytes, None where that is unknown.
-
-    `end` is the byte after the last, as in a slice; the header has the last one.
-    """
-
-    start: int
-    end: int
-    total: int | None = None
-
-    @classmethod
-    def parse(cls, value: str) -> ContentRange:
-        """Read the value of a Content-Range (RFC 9110, 14.4). Raises `MalformedBody`."""
-        match = _CONTENT_RANGE.fullmatch(value.strip())
-        if match is not None:
-            total = None if match[3] == "*" else int(match[3])
-            found = cls(int(match[1]), int(match[2]) + 1, total)
-            # "invalid if ... a last-pos value less than its first-pos value, or a complete-length
-            # value less than or equal to its last-pos value".
-            fits = found.end <= (_MAX_OFFSET if total is None else min(total, _MAX_OFFSET))
-            if found.start < found.end and fits:
-                return found
-        came = excerpt(value)
-        raise MalformedBody(f"expected a Content-Range 'bytes FIRST-LAST/TOTAL', got {came}")
-
-    def __str__(self) -> str:
-        total = "*" if self.total is None else self.total
-        return f"bytes {self.start}-{self.end - 1}/{total}"
-
-
-def range_header(ranges: Iterable[tuple[int, int | None]]) -> str:
-    """The value of a Range header that asks for these `(start, end)`; None is the end of all.
-
-    Raises `ValueError` for no range, or one that holds no byte.
-    """
-    pairs = list(ranges)
-    if not pairs or any(start < 0 or (end is not None and end <= start) for start, end in pairs):
-        raise ValueError(f"expected ranges of at least one byte, got {pairs}")
-    return "bytes=" + ",".join(f"{a}-{'' if b is None else b - 1}" for a, b in pairs)
 
 
 class RangePart(ByteReceiveStream):

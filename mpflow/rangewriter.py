@@ -11,7 +11,7 @@ from typing import Final
 
 from anyio import to_thread
 
-from mpflow.byteranges import ContentRange
+from mpflow.contentrange import ContentRange
 from mpflow.contents import Content, Reading
 from mpflow.errors import WriteError
 from mpflow.payloads import Payload

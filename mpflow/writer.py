@@ -44,8 +44,9 @@ class MultipartWriter:
 
     `boundary` is made from `secrets` where none is given. `parts` is an async iterable of what is
     to be sent after the parts that were appended: each is used up before the next is asked for.
-    `headers` are further headers of the message; `params` further parameters of its content type
-    (`type` and `start` of a related one).
+    `headers` are further headers of the message, without a coding; a Content-Length among them must
+    be true. `params` are further parameters of its content type (`type` and `start` of a related
+    one).
 
     A writer is an async iterable of bytes, in chunks of at most 1 MiB, and not a sync one. Sizes
     are checked while it is written, and so is every body for the boundary: `WriteError` where
