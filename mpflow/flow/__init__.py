@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, overload
 
 from mpflow.flow.branches import Branches
+from mpflow.flow.decisions import COMMIT_TIMEOUT, ROLLBACK_TIMEOUT
 from mpflow.flow.flow import Flow
-from mpflow.flow.transaction import COMMIT_TIMEOUT, ROLLBACK_TIMEOUT
 from mpflow.reader import MultipartReader
 from mpflow.results import Results
 from mpflow.router import RouteTable

@@ -1,14 +1,12 @@
 """`Transaction`: all handlers of a flow answer, then all commit, or all roll back.
 
-Knows: the two phases, which failure wins, the order of commits and rollbacks.
+Knows: the two phases, and which failure wins.
 Must not know: where parts come from.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from functools import partial
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
@@ -17,23 +15,18 @@ from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
 from mpflow.errors import CommitFailed, FlowAborted, HandlerCancelled, RouteError
 from mpflow.flow.crew import Crew
-from mpflow.flow.needs import commit_order
+from mpflow.flow.decisions import Decisions
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.patience import Patience
-from mpflow.flow.record import Decision, Record
+from mpflow.flow.record import Record
 from mpflow.flow.reporter import Reporter
 from mpflow.flow.watch import Watch, loop_clock
 from mpflow.reports import Observer
-from mpflow.results import Handled
 from mpflow.spool import Spool
 from mpflow.wire.limits import Limits
 
-__all__ = ["COMMIT_TIMEOUT", "ROLLBACK_TIMEOUT", "Transaction"]
+__all__ = ["Transaction"]
 
-COMMIT_TIMEOUT: Final = 60.0
-"""Seconds that the commit of one part may take."""
-ROLLBACK_TIMEOUT: Final = 30.0
-"""Seconds that the rollback of one part may take."""
 MAX_NOTES: Final = 10
 """How many of the other failures are noted on the one that is raised."""
 
@@ -132,6 +125,7 @@ class Transaction(ABC):
             spool=self._spool if parent is None else parent.crew.spool,
             reporter=self._reporter,
         )
+        self._decisions = Decisions(self._watch, self._patience, self._reporter)
         self._watch.at_most(limits.handler_timeout)
         error: BaseException | None = None
         try:
@@ -294,23 +288,8 @@ class Transaction(ABC):
             raise failure
         await checkpoint_if_cancelled()
         self._state = "committed"
-        ordered = commit_order(self._records)
-        waiting = [record for record in ordered if record.parked is not None]
-        for i, record in enumerate(waiting):
-            error = await self._decide(record, Decision.COMMIT, None)
-            if error is not None:
-                await self._roll_back(waiting[i + 1 :], error)
-                if not isinstance(error, Exception):
-                    raise error
-                failure = CommitFailed(
-                    _handled(waiting[:i]), record.handled(), _handled(waiting[i + 1 :])
-                )
-                if self._patience.interruption is not None:
-                    # Of the two, it is the one that nobody may miss.
-                    add_note(failure, f"meanwhile came {shown(self._patience.interruption)}")
-                    self._patience.interruption = None
-                raise failure from error
-        self._patience.end(f"{len(waiting)} parts were committed")
+        committed = await self._decisions.commit(self._records)
+        self._patience.end(f"{committed} parts were committed")
 
     async def abort(self, reason: BaseException | None = None) -> None:
         """Roll back now: nothing of the flow is committed. `reason` is what handlers are told."""
@@ -338,36 +317,8 @@ class Transaction(ABC):
             if not record.settled and record.scope is not None:
                 record.reason = reason
                 record.scope.cancel()
-        await self._roll_back(self._records, reason)
+        await self._decisions.roll_back(self._records, reason)
         await self._patience.outlast(self._crew.join)
-
-    async def _roll_back(self, records: list[Record], reason: BaseException) -> None:
-        for record in reversed(commit_order(records)):
-            if record.waits_for_decision:
-                error = await self._decide(record, Decision.ROLLBACK, reason)
-                if error is not None:
-                    add_note(reason, f"the rollback of {record.info.ref} failed: {shown(error)}")
-
-    async def _decide(
-        self, record: Record, decision: Decision, reason: BaseException | None
-    ) -> BaseException | None:
-        """Send the decision to a handler that waits; what went wrong, or None."""
-        if record.waits_for_decision:
-            assert record.scope is not None
-            assert record.parked is not None
-            assert record.finished is not None
-            commits = decision is Decision.COMMIT
-            limit = COMMIT_TIMEOUT if commits else ROLLBACK_TIMEOUT
-            record.decision, record.reason = decision, reason
-            due = record.scope.deadline = self._watch.now() + limit
-            record.parked.set()
-            # One that shields itself and hangs must not starve the rollbacks of the others.
-            await self._patience.outlast(
-                partial(_wait_until, record.finished, math.inf if commits else due + 1)
-            )
-            if self._reporter is not None:
-                self._reporter.decided(record, commits=commits, error=record.outcome)
-        return record.outcome
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -412,15 +363,6 @@ class Transaction(ABC):
         self._spool.close()
 
 
-def _handled(records: list[Record]) -> list[Handled]:
-    return [record.handled() for record in records]
-
-
 async def _two_passes() -> None:
     await cancel_shielded_checkpoint()
     await cancel_shielded_checkpoint()
-
-
-async def _wait_until(event: anyio.Event, deadline: float) -> None:
-    with anyio.CancelScope(deadline=deadline):
-        await event.wait()
