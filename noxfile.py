@@ -40,6 +40,11 @@ SLOW = ["clients", "conformance", "fuzz", "bench"]
 # What `conformance` runs: the source distributions that hold the suites. Another version may have
 # other cases, and each needs its review.
 SUITES = ["multipart-form-data-conformance==0.1a0", "python-multipart==0.0.34", "Werkzeug==3.1.9"]
+# The collections of real mails that `mpflow inspect` is run on, in the same way.
+MAILS = [
+    *("django-mailbox==4.10.1", "lamson==1.3.4", "mail-parser==4.8.0", "mailman==3.3.10"),
+    *("salmon-mail==3.3.0", "talon==1.4.4"),
+]
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -177,7 +182,7 @@ def conformance(session: nox.Session) -> None:
     suites = Path(session.create_tmp()).resolve() / "suites"
     shutil.rmtree(suites, ignore_errors=True)
     download = ("python", "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:")
-    session.run(*download, f"--dest={suites}", *SUITES)
+    session.run(*download, f"--dest={suites}", *SUITES, *MAILS)
     for path in suites.glob("*.tar.gz"):
         with tarfile.open(path) as archive:
             archive.extractall(suites, filter="data")

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mpflow import MultipartError, MultipartReader, Part, PartInfo, load_handler, safe_filename
+from mpflow.cli.names import filename_of
 from mpflow.cli.opened import fail, open_input, run_command, say
 from mpflow.cli.progress import progress
-from mpflow.cli.tree import add_reading_arguments, explain, open_reader, visit
+from mpflow.cli.tree import add_reading_arguments, blamed, explain, open_reader, visit
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -87,15 +88,16 @@ class _Files:
 
     def problem(self, part: Part, error: MultipartError) -> None:
         self.failed = True
-        fail("extract", str(error))
+        fail("extract", blamed(part, error))
 
     def leave(self, part: Part) -> None: ...
 
 
 def name_of(info: PartInfo) -> str:
     """The filename made harmless; else the name, or `part-0.1`, with the extension of the type."""
-    if info.filename:
-        return info.safe_filename
+    filename = filename_of(info)
+    if filename:
+        return safe_filename(filename)
     extension = _EXTENSIONS.get(info.content_type) or mimetypes.guess_extension(info.content_type)
     place = "part-" + ".".join(map(str, info.path))
     stem = safe_filename(info.name, default=place) if info.name else place

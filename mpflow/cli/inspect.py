@@ -15,9 +15,10 @@ from typing import Any, Final
 import attrs
 
 from mpflow import Deviation, MultipartError, MultipartReader, Part
+from mpflow.cli.names import filename_of
 from mpflow.cli.opened import fail, open_input, run_command, say
 from mpflow.cli.progress import progress
-from mpflow.cli.tree import add_reading_arguments, explain, open_reader, shown, visit
+from mpflow.cli.tree import add_reading_arguments, blamed, explain, open_reader, shown, visit
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -47,13 +48,14 @@ async def _inspect(options: argparse.Namespace) -> int:
         error: MultipartError | None = None
         try:
             reader = await open_reader(source, options, _Reader)
-            report.begin(reader)
+            report.begin(reader, source.body_start)
             await visit(reader, report)
         except MultipartError as caught:
             error = caught
+        line = None if error is None else explain(error, source)
         report.end(reader, error)
-    if error is not None:
-        fail("inspect", explain(error, source))
+    if line is not None:
+        fail("inspect", line)
     return 1 if error is not None or report.problems else 0
 
 
@@ -87,9 +89,11 @@ class _Report:
         factory=lambda: [[]], init=False
     )  # of the open multiparts, outermost first
 
-    def begin(self, reader: MultipartReader) -> None:
+    def begin(self, reader: MultipartReader, body_start: int) -> None:
         self._top["content_type"] = reader.content_type
         self._top["boundary"] = reader.content_type_params["boundary"]
+        if body_start:
+            self._top["body_start"] = body_start
         self._print(f"{reader.content_type} boundary={shown(self._top['boundary'])}")
 
     def enter(self, part: Part) -> None:
@@ -113,8 +117,8 @@ class _Report:
         self._print(_line(part, node))
 
     def problem(self, part: Part, error: MultipartError) -> None:
-        self.problems.append(str(error))
-        fail("inspect", str(error))
+        self.problems.append(blamed(part, error))
+        fail("inspect", self.problems[-1])
 
     def leave(self, part: Part) -> None:
         self._levels.pop()
@@ -161,7 +165,7 @@ def _node(part: Part) -> dict[str, Any]:
         "path": list(part.path),
         "content_type": part.content_type,
         "name": part.name,
-        "filename": part.filename,
+        "filename": filename_of(part.info),
         "content_id": part.headers.get("Content-ID"),
         "codings": [name for name in names if name not in _PLAIN] or None,
     }

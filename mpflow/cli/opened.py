@@ -46,7 +46,7 @@ class Input(ByteReceiveStream):
         self._waits = stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)
         self._waits = self._waits or os.isatty(fd)
         self.size: int | None = None
-        self.body_start = 0  # where the body begins, after a header block
+        self.body_start = 0  # where the body begins, after what was skipped and a header block
         if stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
 
@@ -68,6 +68,11 @@ class Input(ByteReceiveStream):
                 break
             self._ahead += data
         return self._ahead
+
+    def skip(self, size: int) -> None:
+        """Take away some of what `begin` has given."""
+        self._ahead = self._ahead[size:]
+        self.body_start += size
 
     async def _read(self, size: int) -> bytes:
         if self._waits:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterable
 from typing import Final, Protocol, TypeVar
 
-from mpflow import Limits, MultipartError, MultipartReader, NotMultipart, Part
+from mpflow import EmptyBody, Limits, MultipartError, MultipartReader, NotMultipart, Part
 from mpflow.cli.opened import Input
 from mpflow.wire import TOLERANCES
 
-__all__ = ["Visitor", "add_reading_arguments", "explain", "open_reader", "shown", "visit"]
+__all__ = ["Visitor", "add_reading_arguments", "blamed", "explain", "open_reader", "shown", "visit"]
 
 LIMITS: Final = Limits(
     max_parts=100_000,
@@ -33,6 +33,8 @@ LIMITS: Final = Limits(
 )
 """What a file may be: as large as it is, and as odd as old mails are."""
 
+# What a mailbox has before each mail (RFC 4155, Appendix A), and what becomes of it in transport.
+_ENVELOPE: Final = re.compile(rb">?From [^\r\n]*\r?\n(?=[!-9;-~]+[ \t]*:)")
 _FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 _DELIMITER: Final = re.compile(rb"(?:\r?\n)*--([^\r\n]+?)[ \t]*\r?\n")
 _BLANK: Final = re.compile(rb"\n\r?\n")
@@ -71,10 +73,14 @@ async def open_reader(
     """A reader of a file: of a mail, which begins with a header block, or of a bare body."""
     tolerate = {"bare-lf", *options.tolerate}
     begin = await source.begin()
+    if envelope := _ENVELOPE.match(begin):
+        source.skip(envelope.end())
+        begin = begin[envelope.end() :]
     if options.boundary is None and options.type is None and _FIELD.match(begin):
+        reader = await reader_class.from_mail(source, limits=LIMITS, tolerate=tolerate)
         blank = _BLANK.search(begin)
-        source.body_start = 0 if blank is None else blank.end()
-        return await reader_class.from_mail(source, limits=LIMITS, tolerate=tolerate)
+        source.body_start += 0 if blank is None else blank.end()
+        return reader
     content_type = _content_type(begin, options.type, options.boundary)
     return reader_class(source, content_type, limits=LIMITS, tolerate=tolerate)
 
@@ -144,8 +150,17 @@ async def visit(reader: MultipartReader, visitor: Visitor) -> None:
             visitor.leave(part)
 
 
+def blamed(part: Part, error: MultipartError) -> str:
+    """What is wrong with a part, and which one it is."""
+    if error.part is not None:
+        return str(error)
+    return f"{error} (in part {'.'.join(map(str, part.path))})"
+
+
 def explain(error: MultipartError, source: Input) -> str:
     """The line that says what is wrong. Offsets count from the body, which may begin later."""
+    if isinstance(error, EmptyBody) and error.offset is None:
+        error.offset = 0  # where there is nothing
     if error.offset is None or not source.body_start:
         return str(error)
     return f"{error}; the body begins at byte {source.body_start} of the file"

@@ -12,6 +12,7 @@ import pytest
 
 from mpflow import PartInfo
 from mpflow.cli.extract import name_of
+from mpflow.cli.names import filename_of
 from mpflow.testing import PartSpec, body, nested
 from tests.cli.command import COMMAND, GIF, PATIENCE, mail, run
 
@@ -109,6 +110,45 @@ def test_inner_parts(tmp_path: Path) -> None:
 )
 def test_names(info: PartInfo, name: str) -> None:
     assert name_of(info) == name
+
+
+Q = "=?utf-8?q?"
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [
+        ({"Content-Disposition": f'attachment; filename="{Q}K=C3=A4se.txt?="'}, "Käse.txt"),
+        ({"Content-Type": f'image/png; name="{Q}a_b?= {Q}.png?="'}, "a b.png"),
+        # A character that two words share, and a language.
+        ({"Content-Type": f'a/b; name="{Q}=C3?= =?UTF-8*de?B?pC5wbmc=?="'}, "ä.png"),
+        ({"Content-Type": 'a/b; name="=?koi8-r?B?98XE?= =?iso-8859-1?q?=E4?=.x"'}, "Ведä.x"),
+        ({"Content-Type": f'a/b; name="1 {Q}2?= 3 {Q}4?= 5.x"'}, "1 2 3 4 5.x"),
+        # What cannot be decoded stays as it is.
+        ({"Content-Type": 'a/b; name="=?utf-7?q?x?=.x"'}, "=?utf-7?q?x?=.x"),
+        ({"Content-Type": 'a/b; name="=?utf-8?b?A?=.x"'}, "=?utf-8?b?A?=.x"),
+        ({"Content-Type": 'a/b; name="=?utf-8?q?=FF?=.x"'}, "\ufffd.x"),
+        # The disposition counts before the content type; a form has no encoded words.
+        ({"Content-Type": "a/b; name=x", "Content-Disposition": "inline; filename=y"}, "y"),
+        ({"Content-Disposition": f'form-data; name=a; filename="{Q}x?="'}, f"{Q}x?="),
+        ({"Content-Type": "a/b; name=x", "Content-Disposition": "form-data; name=a"}, None),
+        ({"Content-Type": "a/b"}, None),
+        ({"Content-Type": "text; name=x"}, None),
+        ({}, None),
+    ],
+)
+def test_the_filename_of_a_mail(headers: dict[str, str], name: str | None) -> None:
+    assert filename_of(PartInfo.of(headers)) == name
+
+
+def test_a_filename_in_encoded_words_leads_nowhere(tmp_path: Path) -> None:
+    data = (
+        b'--a\r\nContent-Type: image/png; name="=?utf-8?b?Li4vLi4vZXRjL3Bhc3N3ZA==?="\r\n\r\nx\r\n'
+        b"--a--\r\n"
+    )
+    assert run("extract", "-", "-d", "out", cwd=tmp_path, data=data).returncode == 0
+    assert files(tmp_path / "out") == {"passwd": b"x"}
+    assert os.listdir(tmp_path) == ["out"]
 
 
 def test_no_multipart_makes_no_folder(tmp_path: Path) -> None:

@@ -141,6 +141,41 @@ def test_offsets_in_a_mail_say_where_its_body_begins(tmp_path: Path) -> None:
     assert b"  2 image/gif" not in done.stdout
 
 
+def test_a_mail_out_of_a_mailbox(tmp_path: Path) -> None:
+    envelope = b"From ada@example.org Tue Jul  7 22:47:39 2009\n"
+    whole = mail(stored=True)
+    told = document("-", cwd=tmp_path, data=envelope + whole)
+    assert told["parts"] == document("-", cwd=tmp_path, data=whole)["parts"]
+    assert told["body_start"] == len(envelope) + whole.index(b"\n\n") + 2
+
+
+def test_a_mail_without_a_body(tmp_path: Path) -> None:
+    whole = mail()
+    head = whole.index(b"\r\n\r\n") + 4
+    done = run("inspect", "-", cwd=tmp_path, data=whole[:head])
+    assert done.returncode == 1
+    assert done.stderr.decode().endswith(
+        f"and the body is empty (at byte 0); the body begins at byte {head} of the file\n"
+    )
+    assert document("-", cwd=tmp_path, data=whole[:head], code=1)["error"]["offset"] == 0
+
+
+def test_an_offset_in_the_headers_of_a_mail_is_one_in_the_file(tmp_path: Path) -> None:
+    head = b"Subject: x\r\nContent-Type: multipart/mixed; boundary*=utf-8''b\r\n\r\n"
+    done = run("inspect", "-", cwd=tmp_path, data=head + b"--b--\r\n")
+    assert done.returncode == 1
+    assert b"the body begins" not in done.stderr
+
+
+def test_an_empty_part_inside_is_named(tmp_path: Path) -> None:
+    data = (
+        b"--a\r\n\r\none\r\n--a\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\r\n--a--\r\n"
+    )
+    done = run("inspect", "-", cwd=tmp_path, data=data)
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"the body is empty (in part 1)\n")
+
+
 def test_a_broken_part_inside_leaves_the_others(tmp_path: Path) -> None:
     data = (
         b"--a\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n"
