@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import os
 import stat
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from anyio import to_thread
+from anyio import current_time, to_thread
 
 from mpflow.contents import Content, Reading, encode_text, guess_type, name_of, text_encoder
 from mpflow.openfiles import READ_SIZE, OpenFile, size_of_descriptor
 
 __all__ = ["File", "FileAt", "TextFile"]
+
+_PIECES: Final = 4
+"""How many pieces are read at once, at most: a hop to a worker thread costs as much as one."""
+
+_QUICK: Final = 0.002
+"""Seconds: who uses up a piece of 1 MiB in so many would spend much of them on hops."""
 
 
 class File(Content):
@@ -41,7 +49,7 @@ class File(Content):
         self._open.check()
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
-        return FileReading(self._open.begin())
+        return FileReading(self._open.begin(), ready=self._size is not None)
 
 
 class TextFile(File):
@@ -86,32 +94,54 @@ class FileAt(Content):
             if file is not None:
                 file.close()
 
-        return FileReading(read, close=close)
+        return FileReading(read, ready=self._size is not None, close=close)
 
 
 class FileReading:
-    """Reads in worker threads; the text of a text file by `encoder`."""
+    """Reads in worker threads; the text of a text file by `encoder`.
+
+    Of a file that is `ready`, whose reads wait for nobody, several pieces are read at once, for
+    as long as they are soon used up: who is slow has one at hand, and who is quick four.
+    """
 
     def __init__(
         self,
         read: Callable[[], object],
         *,
+        ready: bool = False,
         encoder: codecs.IncrementalEncoder | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
         self._read = read
+        self._ready = ready
         self._encoder = encoder
         self._close = close
+        self._pieces: deque[bytes] = deque()
+        self._count = 1  # of the pieces that are read at once
+        self._read_at = -math.inf
         self._ended = False
 
     async def next(self) -> bytes:
+        if not self._pieces and not self._ended:
+            quick = self._ready and current_time() - self._read_at < self._count * _QUICK
+            self._count = min(2 * self._count, _PIECES) if quick else 1
+            await to_thread.run_sync(self._gather)
+            self._read_at = current_time()
+        return self._pieces.popleft() if self._pieces else b""
+
+    def _gather(self) -> None:
+        """Read on; in a worker thread."""
+        pieces = self._pieces
         while not self._ended:
-            data = await to_thread.run_sync(self._read)
+            data = self._read()
             self._ended = not data
-            encoded = self._encoded(data)
-            if encoded:
-                return encoded
-        return b""
+            if encoded := self._encoded(data):
+                pieces.append(encoded)
+            if pieces and not self._ready:
+                return
+            # Behind a piece that is not full there is but the end to be read.
+            if len(pieces) >= self._count + (len(encoded) < READ_SIZE):
+                return
 
     def _encoded(self, data: object) -> bytes:
         if self._encoder is None:

@@ -15,6 +15,8 @@ import anyio
 import pytest
 
 from mpflow import MultipartReader, MultipartWriter, WriteError
+from mpflow.openfiles import READ_SIZE
+from tests.clock import virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -249,6 +251,66 @@ async def test_files_that_cannot_be_read(tmp_path: Path, mode: str) -> None:
     refused = pytest.raises(WriteError, match=f"open for reading, got mode '{mode}'")
     with (tmp_path / "x").open(mode) as file, refused:
         writer(file)
+
+
+# -- how much is read at once -----------------------------------------------------------------
+
+
+class Counting(io.FileIO):
+    """A file that counts its reads."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> Any:
+        self.reads += 1
+        return super().read(size)
+
+
+@virtual_time
+async def test_a_file_is_read_ahead_for_who_is_quick(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as sparse:
+        sparse.truncate(20 * READ_SIZE)
+    with Counting(path) as file:
+        reads = [file.reads async for chunk in writer(file) if len(chunk) == READ_SIZE]
+        # One, two, and then four at once; the last hop finds the end as well.
+        assert reads == [1, 3, 3, *[7] * 4, *[11] * 4, *[15] * 4, *[19] * 4, 21]
+
+
+@virtual_time
+async def test_a_file_is_not_read_ahead_for_who_is_slow(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with path.open("wb") as sparse:
+        sparse.truncate(9 * READ_SIZE)
+    with Counting(path) as file:
+        reads: list[int] = []
+        async for chunk in writer(file):
+            if len(chunk) == READ_SIZE:
+                reads.append(file.reads)
+                await anyio.sleep(len(reads) // 4)
+        assert reads == [1, 3, 3, 7, 7, 7, 7, 8, 9]
+
+
+async def test_a_small_file_takes_one_hop(path: Path) -> None:
+    os.truncate(path, 8)
+    with Counting(path) as file:
+        chunks = aiter(writer(file, b"y" * READ_SIZE))
+        assert DATA[:8] in await anext(chunks)
+        assert file.reads == 2
+
+
+async def test_a_file_whose_reads_may_wait_is_not_read_ahead() -> None:
+    """Who has a piece of a pipe gets it, whenever the next one comes."""
+    ours, theirs = os.pipe()
+    with Counting(ours) as file, io.FileIO(theirs, "wb") as sending:
+        chunks = aiter(writer(file))
+        for number in range(8):
+            piece = b"%d" % number * 20_000
+            sending.write(piece)
+            if not number:
+                await anext(chunks)  # the headers
+            assert await anext(chunks) == piece
+            assert file.reads == number + 1
 
 
 # -- sizes ------------------------------------------------------------------------------------
