@@ -155,3 +155,5 @@ def line_feed_tokens(scanner: Scanner) -> Generator[Token | None, None, None]:
                 at = len(data)
         yield data[start:at], OPEN
         data = data[at:]
+        if data.startswith(delimiter) and data[-1:] in (b" ", b"\t"):
+            data = delimiter + (yield from scanner.gather(data[len(delimiter) :]))

@@ -47,7 +47,7 @@ class Scanner:
         self.held: bytes = b"\r\n"
         self.padding: int = 0
         self.max_line: int | None = max_line
-        self._run = bytearray()  # padding that came cut
+        self._run = b""  # padding that came cut
         self._inbox: deque[bytes | memoryview] = deque()
 
     def push(self, chunk: bytes) -> None:
@@ -57,7 +57,7 @@ class Scanner:
     def clear(self) -> None:
         """Let go of what was pushed."""
         self._inbox.clear()
-        self._run.clear()
+        self._run = b""
         self.held = b""
 
     def tokens(self) -> Generator[Token | None, None, None]:
@@ -95,7 +95,7 @@ class Scanner:
                             break
                         self.held = self.delimiter + piece
                         if not line:
-                            self._run += piece
+                            self._run = piece
                     elif self.too_long(len(piece) - len(line)):
                         # Byte by byte it was refused before anybody knew what follows.
                         break
@@ -106,15 +106,19 @@ class Scanner:
             else:
                 yield self._hold(text), OPEN
                 if self._run:
-                    yield from self._gather()
+                    run, self._run = self._run, b""
+                    self.held = self.delimiter + (yield from self.gather(run))
                 continue
             self.held = self.delimiter  # that of the line: what stands before it is whole
             yield text, OPEN
             raise self.refusal()
 
-    def _gather(self) -> Generator[None, None, None]:
-        """Gather padding that goes on over many chunks, so that it is split but once."""
-        run = self._run
+    def gather(self, padding: bytes) -> Generator[None, None, bytes]:
+        """Gather padding that goes on over many chunks, so that it is looked at but once.
+
+        Gives all of it, once what follows it is here, or it is too long.
+        """
+        run = bytearray(padding)
         while True:
             while not self._inbox:
                 yield None
@@ -122,10 +126,8 @@ class Scanner:
             rest = chunk.lstrip(b" \t")
             run += chunk[: len(chunk) - len(rest)]
             if rest or self.too_long(len(run)):
-                self.held = self.delimiter + run
-                self._run = bytearray()
                 self._inbox.appendleft(rest)
-                return
+                return bytes(run)
 
     def _window(self) -> bytes:
         """The next chunk, or the next window of a chunk too large to be split at once."""

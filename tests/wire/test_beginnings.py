@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from itertools import takewhile
+
+import pytest
+
+from mpflow import LimitExceeded
 from mpflow.wire.beginnings import line_feed_tokens
 from mpflow.wire.scanner import CLOSE, DELIMITER, OPEN, Scanner
 
@@ -23,3 +29,41 @@ def test_what_may_begin_a_delimiter_is_held_back() -> None:
     assert [next(tokens), next(tokens)] == [(b"x", OPEN), None]
     scanner.push(b"y")
     assert next(tokens) == (b"\n-y", OPEN)
+
+
+def test_padding_that_comes_byte_by_byte() -> None:
+    scanner = Scanner(b"\n--b", max_line=None)
+    for byte in b"x\n--b \t \r\ny\n--b  z\n--b--":
+        scanner.push(bytes([byte]))
+    found = [token for token in line_feed_tokens(scanner) if token is not None]
+    assert b"".join(text for text, mark in found[: found.index((b"", DELIMITER))]) == b"x"
+    rest = found[found.index((b"", DELIMITER)) + 1 :]
+    assert b"".join(text for text, _ in rest) == b"\r\ny\n--b  z"
+    assert rest[-1][1] == CLOSE
+
+
+def test_too_much_padding_byte_by_byte() -> None:
+    scanner = Scanner(b"\n--b", max_line=10)
+    for byte in b"x\n--b" + b" " * 11:
+        scanner.push(bytes([byte]))
+    with pytest.raises(LimitExceeded, match="at most 10 bytes of padding"):
+        list(line_feed_tokens(scanner))
+
+
+def _seconds_of_padding(size: int) -> float:
+    def once() -> float:
+        scanner = Scanner(b"\n--b", max_line=None)
+        for _ in range(size):
+            scanner.push(b" ")
+        scanner.put_back(b"\n--b")
+        began = time.process_time()
+        for _ in takewhile(lambda token: token is not None, line_feed_tokens(scanner)):
+            pass
+        return time.process_time() - began
+
+    return min(once() for _ in range(3))
+
+
+def test_padding_without_a_limit_takes_linear_time() -> None:
+    small, large = _seconds_of_padding(10_000), _seconds_of_padding(80_000)
+    assert large < 30 * small  # 64 times, were it looked at again with each byte
