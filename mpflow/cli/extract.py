@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from mpflow import MultipartError, MultipartReader, Part, PartInfo, load_handler, safe_filename
-from mpflow.cli.names import filename_of
+from mpflow.cli.names import filename_of, location_of
 from mpflow.cli.opened import fail, open_input, run_command, say
 from mpflow.cli.progress import progress
 from mpflow.cli.tree import add_reading_arguments, blamed, explain, open_reader, visit
@@ -94,11 +94,17 @@ class _Files:
 
 
 def name_of(info: PartInfo) -> str:
-    """The filename made harmless; else the name, or `part-0.1`, with the extension of the type."""
+    """The filename made harmless; else the name, the end of the address, or `part-0.1`, with the
+    extension of the type."""
     filename = filename_of(info)
     if filename:
         return safe_filename(filename)
     extension = _EXTENSIONS.get(info.content_type) or mimetypes.guess_extension(info.content_type)
     place = "part-" + ".".join(map(str, info.path))
-    stem = safe_filename(info.name, default=place) if info.name else place
+    label = info.name
+    if label is None and (label := location_of(info)) is not None:
+        known = mimetypes.guess_type(label)[0]
+        if known is not None and (known == info.content_type or extension is None):
+            return safe_filename(label, default=place)
+    stem = safe_filename(label, default=place) if label else place
     return safe_filename(stem + (extension or ".bin"), default=place)

@@ -24,6 +24,12 @@ __all__ = ["HELP", "add_arguments", "run"]
 
 HELP: Final = "show the tree of a multipart body, of a mail or of a saved page"
 
+_LABELS: Final = {
+    "name": "name",
+    "filename": "filename",
+    "id": "content_id",
+    "location": "content_location",
+}
 _PLAIN: Final = frozenset({"", "identity", "7bit", "8bit", "binary"})
 
 
@@ -167,6 +173,7 @@ def _node(part: Part) -> dict[str, Any]:
         "name": part.name,
         "filename": filename_of(part.info),
         "content_id": part.headers.get("Content-ID"),
+        "content_location": part.headers.get("Content-Location"),
         "codings": [name for name in names if name not in _PLAIN] or None,
     }
     return _present(node)
@@ -183,7 +190,7 @@ def _present(node: dict[str, Any]) -> dict[str, Any]:
 
 def _line(part: Part, node: dict[str, Any]) -> str:
     line = "  " * len(part.path) + _place(part.path) + " " + part.content_type
-    for label, key in (("name", "name"), ("filename", "filename"), ("id", "content_id")):
+    for label, key in _LABELS.items():
         if key in node:
             line += f" {label}={shown(node[key])}"
     if "size" in node:

@@ -1,6 +1,6 @@
 """The filename that a mail means: mailers write it in ways that forms do not have.
 
-Knows: encoded words (RFC 2047), and the `name` of a content type.
+Knows: encoded words (RFC 2047), the `name` of a content type, and the addresses of saved pages.
 Must not know: what is done with a name; whether it is safe.
 """
 
@@ -10,11 +10,12 @@ import base64
 import binascii
 import re
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from mpflow import MultipartError, PartInfo
 from mpflow.wire import parse_content_type
 
-__all__ = ["filename_of"]
+__all__ = ["filename_of", "location_of"]
 
 # RFC 2047, 2. The language after an asterisk is RFC 2231, 5.
 _WORD: Final = re.compile(r"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([BbQq])\?([^?]*)\?=")
@@ -39,6 +40,18 @@ def filename_of(info: PartInfo) -> str | None:
         except MultipartError:
             return None
     return None if name is None else _decoded(name)
+
+
+def location_of(info: PartInfo) -> str | None:
+    """The last word of the address at which a part of a saved page was found (RFC 2557, 4.2)."""
+    location = info.headers.get("Content-Location", "")
+    try:
+        address = urlsplit(location)
+    except ValueError:
+        return None
+    if address.scheme not in ("http", "https", "ftp", "file", ""):
+        return None  # `cid:` and `data:` have no words
+    return unquote(address.path.rpartition("/")[2]) or None
 
 
 def _decoded(text: str) -> str:

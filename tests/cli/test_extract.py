@@ -106,6 +106,13 @@ def test_inner_parts(tmp_path: Path) -> None:
         (PartInfo.of(name="..", path=(2,)), "part-2.txt"),
         (PartInfo.of(filename="a.tar.gz", name="b"), "a.tar.gz"),
         (PartInfo.of(filename="", name="b"), "b.txt"),
+        (PartInfo.of({"Content-Location": "http://a/b/c%20d.txt?e=f.g#h"}), "c d.txt"),
+        (PartInfo.of({"Content-Location": "http://a/b.php", "Content-Type": "a/b"}), "b.php.bin"),
+        (PartInfo.of({"Content-Location": "i.gif", "Content-Type": "image/png"}), "i.gif.png"),
+        (PartInfo.of({"Content-Location": "http://a/x%2F..%2F.html"}), "html.txt"),
+        (PartInfo.of({"Content-Location": "http://a/"}), "part-0.txt"),
+        (PartInfo.of({"Content-Location": "http://[/x"}), "part-0.txt"),
+        (PartInfo.of({"Content-Location": "cid:css-1@mhtml.blink"}), "part-0.txt"),
     ],
 )
 def test_names(info: PartInfo, name: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["COLLECTIONS", "Leaf", "Mail", "leaves", "mails_of", "top_delimiters"]
+__all__ = ["COLLECTIONS", "Leaf", "Mail", "leaves", "mails_of", "top_delimiters", "tree"]
 
 COLLECTIONS = {
     "django-mailbox": "django?mailbox-*/django_mailbox/tests/messages/*.eml",
@@ -81,11 +81,12 @@ def _mail(id: str, path: Path) -> Mail:
     if message.get_content_maintype() != "multipart":
         return Mail(id, data, None, None)
     boundary = message.get_boundary()
-    parts = list(_tree(message, ())) if message.is_multipart() else []
+    parts = list(tree(message)) if message.is_multipart() else []
     return Mail(id, data, None if boundary is None else boundary.encode(), parts)
 
 
-def _tree(message: EmailMessage, path: tuple[int, ...]) -> Iterator[Leaf]:
+def tree(message: EmailMessage, path: tuple[int, ...] = ()) -> Iterator[Leaf]:
+    """The parts of a message as the standard library has parsed it, depth first."""
     children: Any = message.get_payload()
     for index, part in enumerate(children):
         place = (*path, index)
@@ -95,7 +96,7 @@ def _tree(message: EmailMessage, path: tuple[int, ...]) -> Iterator[Leaf]:
             digest = hashlib.sha256(part.get_payload(decode=True)).hexdigest()
         yield Leaf(place, part.get_content_type(), part.get_filename(), digest)
         if kind == "multipart" and part.is_multipart():
-            yield from _tree(part, place)
+            yield from tree(part, place)
 
 
 def leaves(parts: list[dict[str, Any]]) -> Iterator[Leaf]:
