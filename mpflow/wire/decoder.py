@@ -7,7 +7,7 @@ Must not know: where bytes come from, what a header means, or who takes the even
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import TypeVar
 
@@ -20,13 +20,6 @@ from mpflow.errors import (
     MultipartError,
     PartRef,
     TruncatedBody,
-    excerpt,
-)
-from mpflow.wire.beginnings import (
-    find_header,
-    find_line_feed,
-    line_feed_tokens,
-    starts_with_line_feed,
 )
 from mpflow.wire.block import HeaderBlock
 from mpflow.wire.boundary import check_boundary
@@ -42,8 +35,9 @@ from mpflow.wire.events import (
 )
 from mpflow.wire.headers import Deviation, Head, Policy, parse_head
 from mpflow.wire.limits import Budget, Limits
+from mpflow.wire.oddities import ODDITIES, OddTokens
 from mpflow.wire.refusals import empty, no_delimiter, truncated
-from mpflow.wire.scanner import CLOSE, DELIMITER, OPEN, Scanner, Token
+from mpflow.wire.scanner import CLOSE, Scanner
 
 __all__ = ["Decoder"]
 
@@ -58,7 +52,6 @@ _PREAMBLE, _HEADERS, _BODY = range(3)
 _E = TypeVar("_E", bound=MultipartError)
 _END = BodyEnd()
 _PART_END = PartEnd()
-_ODD_BEGINNINGS = frozenset({"bare-lf", "dashed-boundary", "missing-first-delimiter"})
 
 
 class Decoder:
@@ -127,8 +120,15 @@ class Decoder:
         self._index, self._counted = 0, False
         self._head: Head | None = None
         self._skip = self._size = 0
-        if not self._policy.tolerate.isdisjoint(_ODD_BEGINNINGS):
-            self._tokens = self._tokens_odd()
+        if not self._policy.tolerate.isdisjoint(ODDITIES):
+            self._tokens = OddTokens(
+                self._scanner,
+                self._boundary,
+                self._policy.tolerate,
+                note=lambda code, detail: self._note(code, detail, max(0, self._at)),
+                move=self._move,
+                in_headers=lambda: self._state == _HEADERS,
+            ).tokens()
 
     def _bound(self) -> None:
         """Take over the limits of the budget, when it is made and when they change."""
@@ -394,6 +394,9 @@ class Decoder:
             part = None if outside else (*self._budget.path, self._index)
             self.deviations.append(attrs.evolve(deviation, part=part, offset=offset))
 
+    def _move(self, by: int) -> None:
+        self._at += by
+
     def _ref(self) -> PartRef:
         head, path = self._head, (*self._budget.path, self._index)
         return PartRef(path) if head is None else PartRef(path, head.name, head.filename)
@@ -425,60 +428,3 @@ class Decoder:
 
     def _no_delimiter(self, limit: int | None) -> str:
         return no_delimiter(self._scanner.delimiter, self._boundary, self._begins[2:], limit)
-
-    def _tokens_odd(self) -> Generator[Token | None, None, None]:
-        """The tokens of a body whose delimiters may break the rules in ways that are tolerated."""
-        scanner, tolerate, lines = self._scanner, self._policy.tolerate, [b"--" + self._boundary]
-        usual, headless, line = scanner.delimiter, False, None
-        if dashed := "dashed-boundary" in tolerate and self._boundary.startswith(b"--"):
-            lines.append(self._boundary)
-        if "missing-first-delimiter" in tolerate:
-            headless = yield from find_header(scanner, lines)
-        if headless:
-            # No delimiter has shown what it looks like: what is tolerated by name is expected.
-            if "bare-lf" in tolerate and (yield from starts_with_line_feed(scanner)):
-                line = lines[-1]
-                scanner.put_back(b"\n")
-            elif dashed:
-                scanner.delimiter = b"\r\n" + self._boundary
-        elif "bare-lf" in tolerate:
-            line = yield from find_line_feed(scanner, lines)
-        if line is not None:
-            scanner.delimiter, scanner.held = b"\n" + line, b""
-            self._note("bare-lf", "expected lines that end with CRLF, got LF", max(0, self._at))
-        elif dashed and not headless:
-            yield from scanner.find_dashed(self._boundary)
-        if scanner.delimiter.lstrip(b"\r\n") != usual[2:]:
-            self._note("dashed-boundary", excerpt(self._boundary), max(0, self._at))
-        if headless:
-            text = "expected a delimiter at the start, got a header"
-            self._note("missing-first-delimiter", text, 0)
-            # It has no bytes, and neither has the line end behind it.
-            self._at = -len(scanner.delimiter) - (1 if line is not None else 2)
-            yield b"", DELIMITER
-        yield from scanner.tokens() if line is None else self._with_crlf(line_feed_tokens(scanner))
-
-    def _with_crlf(
-        self, tokens: Generator[Token | None, None, None]
-    ) -> Generator[Token | None, None, None]:
-        """The tokens of a body with bare LFs, with CRLF in its header blocks.
-
-        What stands before a line end goes first, so that a refusal is placed where it belongs.
-        """
-        held = b""
-        for token in tokens:
-            if token is None:
-                yield None
-                continue
-            text, mark = held + token[0], token[1]
-            held = b""
-            while self._state == _HEADERS and (end := text.find(b"\n") + 1):
-                line, text = text[: end - 1].removesuffix(b"\r"), text[end:]
-                yield line, OPEN
-                self._at += end - len(line) - 2  # an added CR is none of the body's bytes
-                yield b"\r\n", OPEN
-            if self._state == _HEADERS and text.endswith(b"\r"):
-                # Half of a line end, or the delimiter's: then it is no part of the header.
-                text, held = text[:-1], b"" if mark else b"\r"
-                self._at += bool(mark)
-            yield text, mark
