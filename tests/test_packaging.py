@@ -28,6 +28,7 @@ HANDLERS = {
     "collect": "Collect",
     "digest": "Digest",
     "save": "Save",
+    "spool": "Spool",
     "nested": "Nested",
     "tee": "Tee",
     "discard": "Discard",

@@ -12,6 +12,7 @@ from mpflow_handlers.form import Form
 from mpflow_handlers.json import Json
 from mpflow_handlers.nested import Nested
 from mpflow_handlers.save import Save, Saved
+from mpflow_handlers.spool import Spool, Spooled
 from mpflow_handlers.tee import Tee
 from mpflow_handlers.text import Text
 
@@ -24,6 +25,8 @@ __all__ = [
     "Nested",
     "Save",
     "Saved",
+    "Spool",
+    "Spooled",
     "Tee",
     "Text",
 ]

@@ -1,21 +1,25 @@
 """`Digest`: what a part's bytes hash to, and the hashes that other handlers use.
 
 Knows: hash algorithms by name, and when hashing is worth a worker thread.
-Must not know: where the bytes go otherwise.
+Must not know: where the bytes go otherwise, or who says what they should hash to (`expected.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from inspect import Parameter, Signature
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 from anyio import to_thread
+from anyio.abc import ByteReceiveStream
 
-from mpflow import Part, RouteError
+from mpflow import InvalidContent, Part, RouteError, signature_over
 from mpflow_handlers.batches import gather
+from mpflow_handlers.digestfields import FIELDS
+from mpflow_handlers.expected import Expected, Told, expected_of, nothing_told, tell
 
 __all__ = ["Digest", "Hash", "algorithm_names", "hexdigests", "new_hashes", "update"]
 
@@ -82,15 +86,63 @@ class Digest:
     with its content coding, as `Save` and `Collect` store it, unless the route's `decode` says
     otherwise; `UnsupportedCoding` is raised for a coding that cannot be undone. Nothing is kept
     in memory.
+
+    With `expected` the part has to have those digests, or `InvalidContent` (status 422) names the
+    algorithm, the digest that was expected and the one that came. In a `Tee` that leaves nothing
+    of what its other children stored. `expected` is one of:
+
+    - `"Content-MD5"` (RFC 1864), `"Content-Digest"` or `"Repr-Digest"` (RFC 9530): that header of
+      the part. The algorithms are then by default `md5`, or `sha256` and `sha512`. One that the
+      header does not tell is not checked; it has to tell one of them. Such a digest is that of the
+      body without its transfer encoding and with its content coding, whatever `decode` says. A
+      field that cannot be parsed is refused with status 400.
+    - a mapping of algorithm to digest, as `bytes` or hexadecimal.
+    - a callable that is given the `PartInfo` and, by the names of its other parameters, what the
+      route `needs`. It gives such a mapping, in which other algorithms are passed over, or the
+      digest itself where there is one algorithm, or None where it knows none.
+
+    Where nothing is told to check the part by, `InvalidContent` (422) is raised before the body
+    is read; with `required=False` the part passes.
     """
 
     algorithms: tuple[str, ...]
+    expected: Expected
+    required: bool
 
-    def __init__(self, *algorithms: str) -> None:
-        object.__setattr__(self, "algorithms", algorithm_names(algorithms or ("sha256",)))
+    def __init__(
+        self,
+        *algorithms: str,
+        expected: str | Mapping[str, str | bytes] | Callable[..., Told] | None = None,
+        required: bool = True,
+    ) -> None:
+        default = FIELDS.get(expected.lower(), ()) if isinstance(expected, str) else ()
+        names = algorithm_names(algorithms or default or ("sha256",))
+        object.__setattr__(self, "algorithms", names)
+        object.__setattr__(self, "expected", expected_of(expected, names))
+        object.__setattr__(self, "required", required)
 
-    async def __call__(self, part: Part) -> Mapping[str, str]:
-        stream = part.stored()
+    @property
+    def call_signature(self) -> Signature:
+        """What it is called with, for the check when it is registered."""
+        if callable(self.expected):
+            return signature_over(self.expected)
+        return Signature([Parameter("part", Parameter.POSITIONAL_ONLY)])
+
+    async def __call__(self, part: Part, **needs: Any) -> Mapping[str, str]:
+        expected = tell(self.expected, self.algorithms, part.info, needs)
+        if not expected and self.expected is not None and self.required:
+            raise nothing_told(self.expected, self.algorithms, part.info)
+        # RFC 9530, 2 and RFC 1864, 2: of the content with its coding, before the transfer encoding.
+        by_field = isinstance(self.expected, str)
+        stream = part.decoded(content=False) if by_field else part.stored()
+        digests = await self._digests(stream)
+        for name, digest in expected.items():
+            if digests[name] != digest:
+                text = f"expected a body whose {name} is {digest}, got {digests[name]}"
+                raise InvalidContent(text, part=part.info.ref)
+        return digests
+
+    async def _digests(self, stream: ByteReceiveStream) -> Mapping[str, str]:
         hashes = new_hashes(self.algorithms)
         ended = False
         while not ended:
