@@ -75,7 +75,7 @@ class NeedsOfFlow:
             other = self._seen.get(key)
             if other is not None:
                 needed[other] = None
-            if other is not None and other.answered:
+            if other is not None and other.answered and other.error is None:
                 values[parameter] = other.value
             elif key not in record.awaits:
                 record.awaits[key] = other
@@ -94,12 +94,15 @@ class NeedsOfFlow:
     ) -> tuple[str, ...] | None:
         """The keys from `key` to one that has not been seen, or to one of `path`; None if there
         is no such: then nothing more has to come before the result of `key`.
+
+        A part that failed, as a need of it did, still waits for its needs here: what is in order is
+        a matter of the wire, never of how soon a handler fails.
         """
         clear = set() if clear is None else clear
         record = self._seen.get(key)
         if record is None or key in path:
             return (*path, key)
-        if record.answered or key in clear:
+        if key in clear or (record.answered and not record.awaits):
             return None
         for further in record.awaits or ():
             chain = self._chain(further, (*path, key), clear)
@@ -116,12 +119,12 @@ class NeedsOfFlow:
         for waiting in self._waiting.pop(key, ()):
             if waiting.settled:
                 continue
-            assert waiting.awaits is not None
-            del waiting.awaits[key]
             if record.error is not None:
                 self.on_failed(waiting, _dependency_failed(waiting, record))
                 continue
+            assert waiting.awaits is not None
             assert waiting.values is not None
+            del waiting.awaits[key]
             for parameter, needed in waiting.route.needs.items():
                 if needed == key:
                     waiting.values[parameter] = record.value
@@ -136,7 +139,8 @@ class NeedsOfFlow:
         missing: dict[str, None] = {}
         waiting: list[str] = []
         circle: UnmetNeed | None = None
-        for record in _unsettled(self._waiting.values()):
+        # Those that have failed meanwhile, too: what a part needs has to come.
+        for record in _in_wire_order(self._waiting.values()):
             for key in record.awaits or ():
                 chain = self._chain(key)
                 if chain is None:
@@ -155,8 +159,8 @@ class NeedsOfFlow:
         return list(missing), waiting
 
 
-def _unsettled(waiting: Iterable[list[Record]]) -> list[Record]:
-    records = {record: None for some in waiting for record in some if not record.settled}
+def _in_wire_order(waiting: Iterable[list[Record]]) -> list[Record]:
+    records = {record: None for some in waiting for record in some}
     return sorted(records, key=lambda record: record.info.index)
 
 

@@ -76,7 +76,7 @@ async def test_values_in_order_and_spooled_by_every_chunking(slots: int) -> None
     c = (b"333", {"b": b})
     d = (b"", {"c": c, "a": a})
     values = {"a": a, "b": b, "c": c, "d": d}
-    for order in ("abcd", "dabc", "dcab", "adbc"):
+    for order in ("abcd", "dcab"):
         body = form(*[(name, values[name][0]) for name in order])
         seen = await every_chunking(make, body, given={"user": "me"})
         assert len(seen) == len(body)

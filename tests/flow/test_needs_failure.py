@@ -20,17 +20,21 @@ from mpflow import (
     DependencyFailed,
     LimitExceeded,
     Limits,
+    MissingParts,
     OnError,
+    Order,
     Part,
     Rejected,
     Router,
     TruncatedBody,
+    UnmetNeed,
 )
 from tests.flow.support import Chunks, Diary, cut, form, nested, notes, read, reader
 
 pytestmark = pytest.mark.anyio
 
 BOTH: list[OnError] = ["abort", "collect"]
+ORDERS: list[Order] = ["reject", "spool"]
 BIG = b"0123456789" * 30_000
 
 
@@ -155,18 +159,52 @@ async def test_a_dependent_that_failed_is_drained_within_limits(spooled: bool) -
     """Drained bytes count; none of them is kept in the file."""
     router = Router(limits=Limits(max_spool_bytes=10))
     router.add(fail, name="a", on_error="collect")
-    router.add(take, name="never")
+    router.add(take, name="later")
     router.add(take, name="meanwhile")
-    router.add(
-        take, name="b", needs=["a", "never"] if spooled else "a", order="spool", on_error="collect"
-    )
-    body = form(("a", b""), ("meanwhile", bytes(20_000)), ("b", BIG))
+    needs = ["a", "later"] if spooled else ["a"]
+    router.add(take, name="b", needs=needs, order="spool", on_error="collect")
+    body = form(("a", b""), ("meanwhile", bytes(20_000)), ("b", BIG), ("later", b""))
     results = await router.dispatch(reader(body, size=1000))
-    assert [item.part.size for item in results] == [0, 20_000, len(BIG)]
+    assert [item.part.size for item in results] == [0, 20_000, len(BIG), 0]
+    assert [item.error is None for item in results] == [False, True, False, True]
     small = Limits(max_part_bytes=100_000)
     with pytest.raises(LimitExceeded) as caught:
         await router.dispatch(reader(body, size=1000, limits=small))
     assert caught.value.limit == "max_part_bytes"
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2, 5, 1000])
+@pytest.mark.parametrize("names", ["abcd", "bacd", "cbad"])
+async def test_what_is_in_order_is_no_matter_of_time(passes: int, names: str) -> None:
+    """However soon `a` fails, and `b` and `c` with it: they need what has not come."""
+
+    async def fails_at_last(part: Part) -> None:
+        for _ in range(passes):
+            await checkpoint()
+        raise Boom
+
+    def router(order: Order) -> Router:
+        router = Router()
+        router.add(fails_at_last, name="a", on_error="collect")
+        router.add(take, name="b", needs=["a", "never"], order="spool", on_error="collect")
+        router.add(take, name="c", needs="b", order="spool", on_error="collect")
+        router.add(take, name="d", needs="c", order=order, on_error="collect")
+        router.add(take, name="never")
+        router.add(take)
+        return router
+
+    fields = [(name, b"") for name in names[:3]]
+    body = form(*fields, ("z", bytes(3000)), ("d", b""))
+    with pytest.raises(MissingParts) as caught:
+        await router("spool").dispatch(reader(body, size=100))
+    assert caught.value.missing == ("'never'",)
+    assert "part 4 'd' needs 'c', which needs 'b', which needs 'never'" in caught.value.waiting
+    with pytest.raises(UnmetNeed, match=r"'c' before it.* that one waits for 'b', which needs"):
+        await router("reject").dispatch(reader(body, size=100))
+    body = form(*fields, ("z", bytes(3000)), ("never", b""), ("d", b""))
+    for order in ORDERS:
+        results = await router(order).dispatch(reader(body, size=100))
+        assert [type(error) for error in results.errors].count(DependencyFailed) == 3
 
 
 @pytest.mark.parametrize("size", [1000, None])
