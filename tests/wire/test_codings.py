@@ -536,6 +536,55 @@ def test_the_ratio_counts_only_past_a_mebibyte() -> None:
     assert len(undo(["gzip"], [encoded], max_ratio=2)) == 1024 * 1024
 
 
+def _end(names: list[str], chunks: Iterable[bytes], **limits: Any) -> tuple[int, str]:
+    """How much came, and what was wrong in the end."""
+    decoding = Decoding([coding(name) for name in names], **limits)
+    size, given_out = 0, iter([*chunks, None])
+    try:
+        while not decoding.is_done:
+            if decoding.needs_data:
+                chunk = next(given_out)
+                decoding.receive_eof() if chunk is None else decoding.receive_data(chunk)
+            size += len(decoding.next_data())
+    except LimitExceeded as error:
+        return size, error.limit
+    return size, ""
+
+
+@pytest.mark.parametrize("names", [["gzip"], ["br"], ["zstd"], ["gzip", "base64"]], ids=str)
+def test_the_ratio_is_the_same_however_a_body_is_cut(names: list[str]) -> None:
+    # The beginning is a bomb for who sees nothing else, and the whole is none.
+    noise = random.Random(1).randbytes(40_000)
+    encoded = do(names, [bytes(4 * 1024 * 1024), noise])
+    whole = _end(names, [encoded], max_ratio=110)
+    assert whole == (4 * 1024 * 1024 + 40_000, "")
+    assert _end(names, bytewise(encoded), max_ratio=110) == whole
+    refused = _end(names, [encoded], max_ratio=60)
+    assert refused[1] == "max_decoded_ratio"
+    assert _end(names, bytewise(encoded), max_ratio=60) == refused
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 1_500_000)), min_size=1, max_size=4),
+    st.integers(1, 400),
+    st.none() | st.integers(900_000, 4_000_000),
+    st.lists(st.integers(0, 300_000), max_size=6),
+    st.sampled_from([["gzip"], ["deflate"], ["gzip", "base64"]]),
+)
+def test_any_chunking_comes_to_the_same_end(
+    runs: list[tuple[bool, int]],
+    ratio: int,
+    most: int | None,
+    places: list[int],
+    names: list[str],
+) -> None:
+    noise = random.Random(2)
+    data = [noise.randbytes(size // 10) if noisy else bytes(size) for noisy, size in runs]
+    encoded = do(names, data)
+    whole = _end(names, [encoded], max_ratio=ratio, max_bytes=most)
+    assert _end(names, cut_at(encoded, *places), max_ratio=ratio, max_bytes=most) == whole
+
+
 def test_what_is_within_the_limit_comes() -> None:
     encoded = do(["gzip"], [b"x" * 10])
     assert undo(["gzip"], [encoded], max_bytes=10) == b"x" * 10

@@ -20,6 +20,8 @@ __all__ = ["RATIO_FROM", "Decoding", "Encoding", "codings_of"]
 MAX_CODINGS: Final = 5
 """Content codings that one part may have."""
 
+_NO_LIMIT: Final = 1 << 62
+
 RATIO_FROM = 1024 * 1024
 """Bytes of output from which on the ratio counts."""
 
@@ -57,6 +59,10 @@ class Decoding:
     `max_bytes` bounds what comes of each coding, and `max_ratio` how many times the size of what
     was given that may be, once past 1 MiB: `LimitExceeded`. An error is raised at each further
     call.
+
+    Any chunking comes to the same end. So the ratio is that of whole windows of 64 KiB, up to the
+    last one, where it is that of all that was given: which of two bytes came first in a chunk
+    decides nothing.
     """
 
     def __init__(
@@ -73,6 +79,8 @@ class Decoding:
         self._max_ratio = max_ratio
         self._data = b""
         self._at = self._taken = 0
+        self._most = 0
+        self._bound(0)
         self._eof = self._fed = False
         self._error: MultipartError | None = None
         self.needs_data: bool = True
@@ -81,7 +89,9 @@ class Decoding:
     @property
     def is_done(self) -> bool:
         """Whether all has been given out."""
-        return self._ended[-1] if self._stages else self._eof and self._at == len(self._data)
+        if self._error is not None:
+            return False
+        return self._ended[-1] if self._stages else self._out_of_data
 
     def receive_data(self, data: bytes) -> None:
         """Take more data; only while `needs_data`."""
@@ -118,7 +128,9 @@ class Decoding:
                     if not (self._ended[index - 1] if index else self._out_of_data):
                         return b""
                     self._ended[index] = True
-                    return self._count(index, stage.finish())
+                    out = stage.finish()
+                    self._bound(self._taken)
+                    return self._count(index, out)
             out = stage.decode(data, PIECE)
             if out:
                 return self._count(index, out)
@@ -139,27 +151,38 @@ class Decoding:
         if self._fed:
             return b""
         self._fed = True
-        piece = data[at : at + PIECE]
+        left = PIECE - self._taken % PIECE  # of the window
+        if left == PIECE:
+            self._bound(self._taken + PIECE)
+        piece = data[at : at + left]
         self._at += len(piece)
         self._taken += len(piece)
         return piece
 
+    def _bound(self, given: int) -> None:
+        """What may come of so many bytes."""
+        most = _NO_LIMIT if self._max_bytes is None else self._max_bytes
+        if self._max_ratio is not None:
+            most = int(min(most, max(RATIO_FROM, self._max_ratio * given)))
+        self._most = most
+
     def _count(self, index: int, out: bytes) -> bytes:
         size = self._sizes[index] = self._sizes[index] + len(out)
-        if self._max_bytes is not None and size > self._max_bytes:
+        over = size - self._most
+        return out if over <= 0 else self._within(out[: max(0, len(out) - over)], self._refusal())
+
+    def _refusal(self) -> LimitExceeded:
+        if self._most == self._max_bytes:
             text = (
                 f"expected a body of at most {self._max_bytes} bytes when its codings are undone, "
                 f"and more comes of its first {self._taken} bytes"
             )
-            error = LimitExceeded("max_decoded_bytes", self._max_bytes, message=text)
-            return self._within(out[: len(out) + self._max_bytes - size], error)
-        if self._max_ratio is not None and size > max(RATIO_FROM, self._max_ratio * self._taken):
-            text = (
-                f"expected a body that becomes at most {self._max_ratio} times its size when its "
-                f"codings are undone, and {size} bytes come of its first {self._taken}"
-            )
-            raise LimitExceeded("max_decoded_ratio", self._max_ratio, message=text)
-        return out
+            return LimitExceeded("max_decoded_bytes", self._max_bytes, message=text)
+        text = (
+            f"expected a body that becomes at most {self._max_ratio} times its size when its "
+            f"codings are undone, and more comes of its first {self._taken} bytes"
+        )
+        return LimitExceeded("max_decoded_ratio", self._max_ratio, message=text)
 
     def _within(self, out: bytes, error: LimitExceeded) -> bytes:
         """Let through what is within the limit; the error comes next."""
