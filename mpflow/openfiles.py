@@ -87,7 +87,7 @@ class OpenFile:
     def _size(self, descriptor: int | None) -> int | None:
         """Not by seeking to the end: that would unpack the whole of a compressed file."""
         start = self.start
-        if start is None or self._text or not _is_plain(file := self._file, descriptor):
+        if start is None or self._text or not _counts_bytes(file := self._file):
             return None
         if descriptor is None:  # in memory as yet
             end: int = file.seek(0, os.SEEK_END)
@@ -215,14 +215,11 @@ def _keys(file: Any, descriptor: int | None) -> tuple[_Key, _Key]:
     return own, below if stat.S_ISREG(status.st_mode) else own
 
 
-def _is_plain(file: Any, descriptor: int | None) -> bool:
-    """Whether its place counts bytes, and going there costs nothing."""
-    if isinstance(file, SpooledTemporaryFile):
-        return True
+def _counts_bytes(file: Any) -> bool:
+    """Whether its place is that of its descriptor, and going there costs nothing."""
     inner = _inner(file)
-    if descriptor is None or not isinstance(getattr(inner, "raw", inner), io.FileIO):
-        return False
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    raw = getattr(inner, "raw", inner)
+    return isinstance(file, SpooledTemporaryFile) or isinstance(raw, io.FileIO)
 
 
 def _place(file: Any) -> int | None:

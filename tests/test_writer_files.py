@@ -335,6 +335,11 @@ async def test_files_whose_size_nobody_knows(odd: IO[bytes], opened: bool) -> No
     assert await bodies(await root.as_bytes(), root) == [expected]
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs Linux's /proc")
+def test_a_file_that_cannot_be_looked_into() -> None:
+    assert writer(Path("/proc/self/mem")).size is None  # nothing is mapped at its beginning
+
+
 @pytest.mark.parametrize("opened", [False, True])
 @pytest.mark.parametrize("data", [b"", b"x"])
 async def test_small_files_have_a_size(tmp_path: Path, data: bytes, opened: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mpflow import FormData, MultipartReader, MultipartWriter, Payload, WriteError
+from mpflow.contents import Memory
 from mpflow.testing import Chunked
 
 pytestmark = pytest.mark.anyio
@@ -117,6 +118,17 @@ async def test_the_size_of_much_that_is_coded_is_not_guessed() -> None:
     root.append(payload)
     with pytest.raises(WriteError, match="expected a body of 5 bytes"):
         await root.as_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 20_000])
+async def test_a_content_that_does_not_know_its_size(size: int) -> None:
+    class Wrong(Memory):
+        def size(self, charset: str) -> int:
+            return 5
+
+    root = MultipartWriter()
+    root.append(Payload.of(Wrong(b"x" * size)))
+    await refused(root, f"expected a body of 5 bytes, as its Content-Length says, got {size}")
 
 
 # -- nested -----------------------------------------------------------------------------------
