@@ -34,6 +34,7 @@ __all__ = [
     "ResultsMismatch",
     "RolledBack",
     "RouteError",
+    "ServiceFailed",
     "Stalled",
     "SurplusPart",
     "TruncatedBody",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 _EXCERPT = 40
+_LISTED = 10
 
 
 def excerpt(data: bytes | str, *, limit: int = _EXCERPT) -> str:
@@ -52,6 +54,13 @@ def excerpt(data: bytes | str, *, limit: int = _EXCERPT) -> str:
     if isinstance(data, bytes):
         return repr(data[:limit])[1:] + ("..." if len(data) > limit else "")
     return ascii(data[:limit]) + ("..." if len(data) > limit else "")
+
+
+def _listed(items: Sequence[str], between: str) -> str:
+    """The first of them, and how many there are more."""
+    more = len(items) - _LISTED
+    told = [*items[:_LISTED], f"and {more} more"] if more > 0 else items
+    return between.join(told)
 
 
 @attrs.frozen
@@ -226,8 +235,8 @@ class MissingParts(MultipartError):
     status = 422
 
     def __init__(self, missing: Sequence[str], waiting: Sequence[str] = ()) -> None:
-        text = f"the body is whole, and these required parts did not come: {', '.join(missing)}"
-        super().__init__("; ".join((text, *waiting)))
+        text = f"the body is whole, and these required parts did not come: {_listed(missing, ', ')}"
+        super().__init__(f"{text}; {_listed(waiting, '; ')}" if waiting else text)
         self.args: tuple[Any, ...] = (tuple(missing), tuple(waiting))
         self.missing: tuple[str, ...] = tuple(missing)
         self.waiting: tuple[str, ...] = tuple(waiting)
@@ -270,10 +279,8 @@ class ResultsMismatch(MultipartError, TypeError):
         failed: Sequence[str] = (),
     ) -> None:
         told = [f"{where}: expected a part, got none" for where in missing]
-        told += [*surplus, *wrong, *failed]
-        more = "" if len(told) <= 10 else f"; and {len(told) - 10} more"
         super().__init__(
-            f"the results do not fit {into}: {'; '.join(told[:10])}{more}",
+            f"the results do not fit {into}: {_listed([*told, *surplus, *wrong, *failed], '; ')}",
             status=500 if wrong or failed else None,
         )
         self.missing: tuple[str, ...] = tuple(missing)
@@ -322,6 +329,16 @@ class DependencyFailed(MultipartError):
     """
 
     status = 422
+
+
+class ServiceFailed(MultipartError):
+    """Another service that a handler works with has refused or failed; status 502.
+
+    An object store, say, or one that a part is forwarded to. What its client raised is the
+    `__cause__`.
+    """
+
+    status = 502
 
 
 class Stalled(MultipartError):

@@ -10,11 +10,11 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mpflow.errors import excerpt
 
-__all__ = ["arms", "bare", "fits", "shown"]
+__all__ = ["admits", "arms", "bare", "fits", "shown"]
 
 
 def bare(hint: Any) -> Any:
@@ -44,6 +44,15 @@ def fits(value: object, hint: Any) -> bool:
     return any(_fits(value, arm) for arm in arms(hint))
 
 
+def admits(error: BaseException, hint: Any) -> bool:
+    """Whether the type asks for such an exception: it names its class, or one above that."""
+    named = [typing.get_origin(arm) or arm for arm in arms(hint)]
+    return any(
+        isinstance(arm, type) and issubclass(arm, BaseException) and isinstance(error, arm)
+        for arm in named
+    )
+
+
 def _fits(value: object, hint: Any) -> bool:
     if hint is None or hint is type(None):
         return value is None
@@ -66,6 +75,9 @@ def _is_instance(value: object, cls: type) -> bool:
     if cls is float:
         cls_or_int: Any = (float, int)  # PEP 484: where a float is expected, an int will do
         return isinstance(value, cls_or_int)
+    if cls is complex:
+        cls_or_less: Any = (complex, float, int)
+        return isinstance(value, cls_or_less)
     try:
         return isinstance(value, cls)
     except TypeError:  # a protocol that is not for run time
@@ -73,18 +85,25 @@ def _is_instance(value: object, cls: type) -> bool:
 
 
 def _items_fit(value: Any, args: tuple[Any, ...]) -> bool:
-    kind: type[Any] = type(value)
+    kind = cast("type[Any]", type(value))
     if not args:
         return True
     if issubclass(kind, tuple):
         if len(args) == 2 and args[1] is Ellipsis:
             return all(fits(item, args[0]) for item in value)
+        if any(map(_is_unpacked, args)):
+            return True
         return len(args) == len(value) and all(map(fits, value, args))
     if issubclass(kind, list | set | frozenset) and len(args) == 1:
         return all(fits(item, args[0]) for item in value)
     if issubclass(kind, Mapping) and len(args) == 2:
         return all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
     return True
+
+
+def _is_unpacked(arg: Any) -> bool:
+    """Whether it stands for any number of items: `*tuple[int, ...]`, `*Ts`."""
+    return bool(getattr(arg, "__unpacked__", False)) or typing.get_origin(arg) is typing.Unpack
 
 
 def shown(hint: Any) -> str:

@@ -7,7 +7,7 @@ Must not know: how a part was handled, or who is asking.
 from __future__ import annotations
 
 import types
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -60,10 +60,13 @@ class Results(Filed):
     type of what comes out. A handler finds the parts of all routes that lead to it.
     """
 
-    __slots__ = ("_by_key", "_handled")
+    __slots__ = ("_by_key", "_handled", "_keys")
 
-    def __init__(self, handled: Iterable[Handled] = ()) -> None:
+    def __init__(
+        self, handled: Iterable[Handled] = (), *, keys: Collection[str] | None = None
+    ) -> None:
         self._handled = tuple(handled)
+        self._keys = keys
         self._by_key: dict[str | None, Handled | list[Handled]] | None = None
 
     def __iter__(self) -> Iterator[Handled]:
@@ -135,13 +138,19 @@ class Results(Filed):
 
         `name: T` takes the one part of the key `name`; `T | None`, or a default, one or none;
         `list[T]` and `tuple[T, ...]` any number; where T is such a class itself, the results of a
-        `Nested`. A field's metadata may say otherwise: `{"key": ...}`, `{"many": False}`. Only
-        keys that routes declare count. Raises, of all that is wrong together, `MissingParts`, or
-        `ResultsMismatch` where a value has the wrong type, a handler has failed (unless the type
-        admits its exception) or several parts came for one.
+        `Nested`. A field's metadata may say otherwise: `{"key": ...}` (None leaves it to its
+        default), `{"many": False}`. Raises `RouteError` for a field whose key no route declares;
+        of all else that is wrong together, `MissingParts`, or `ResultsMismatch` where a value has
+        the wrong type, a handler has failed (unless the type names its exception) or several parts
+        came for one. What the class itself raises comes out as it is.
         """
         made: T = Shape.of(cls).build(self)
         return made
+
+    @property
+    def keys(self) -> Collection[str] | None:
+        """The keys that the routes declare; None for results that no router made."""
+        return self._keys
 
     def declared(self, key: str) -> list[Handled]:
         """The parts of the routes that declare `key`, in wire order."""

@@ -66,5 +66,6 @@ class Flow(Pump):
         if self._results is None:
             if self._state in ("new", "running"):
                 raise RouteError("expected a flow that was entered: its results come with the body")
-            self._results = Results(record.handled() for record in self._records)
+            handled = (record.handled() for record in self._records)
+            self._results = Results(handled, keys=self._table.keys)
         return self._results

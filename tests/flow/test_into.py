@@ -1,0 +1,368 @@
+"""`dispatch(into=...)`: results in a class of the caller's own, before anything is committed.
+
+Knows: what a caller sees. Must not know: how a class is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import attrs
+import pytest
+from anyio.lowlevel import checkpoint
+
+from mpflow import (
+    MissingParts,
+    Part,
+    Results,
+    ResultsMismatch,
+    RouteError,
+    Router,
+    SurplusPart,
+)
+from mpflow_handlers import Nested
+from tests.flow.support import (
+    CONTENT_TYPE,
+    Chunks,
+    Diary,
+    Field,
+    cut,
+    form,
+    names,
+    nested,
+    read,
+    reader,
+)
+
+pytestmark = pytest.mark.anyio
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Upload:
+    title: bytes
+    photos: list[bytes]
+    note: bytes | None = None
+
+
+@dataclass
+class Plain:
+    title: bytes
+    photos: tuple[bytes, ...]
+
+
+def router(diary: Diary | None = None, **photo: Any) -> Router:
+    made = Router()
+    made.add(read, name="title", filename=False)
+    made.add(read if diary is None else diary, filename=True, key="photos", **photo)
+    made.add(read, name="note")
+    made.add(read)
+    return made
+
+
+def photo(data: bytes, name: str = "p") -> Field:
+    return Field(name, data, filename="p.jpg")
+
+
+async def text(part: Part) -> str:
+    return await part.text()
+
+
+# -- what comes out ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [None, 1, 17])
+async def test_an_attrs_class(size: int | None) -> None:
+    body = form(photo(b"1"), ("title", b"t"), photo(b"2"), ("unknown", b"?"))
+    upload = await router().dispatch(reader(body, size=size), into=Upload)
+    assert upload == Upload(b"t", [b"1", b"2"])
+
+
+async def test_a_dataclass() -> None:
+    body = form(("title", b"t"), photo(b"1"))
+    assert await router().dispatch(reader(body), into=Plain) == Plain(b"t", (b"1",))
+
+
+async def test_a_generic_class() -> None:
+    @attrs.frozen
+    class Box(Generic[T]):
+        title: T
+
+    body = form(("title", b"t"))
+    assert await router().dispatch(reader(body), into=Box[bytes]) == Box(b"t")
+    with pytest.raises(ResultsMismatch, match="title: expected str, got bytes from part 0 'title'"):
+        await router().dispatch(reader(body), into=Box[str])
+
+
+@attrs.frozen
+class Meta:
+    owner: bytes
+
+
+@attrs.frozen
+class Album:
+    title: bytes
+    meta: Meta
+    others: list[Meta]
+    last: Meta | None = None
+
+
+def album() -> Router:
+    inner = Router()
+    inner.add(read, name="owner")
+    outer = Router()
+    outer.add(read, name="title")
+    for key in ("meta", "others", "last"):
+        outer.add(Nested(inner), name=key)
+    return outer
+
+
+async def test_classes_inside_classes() -> None:
+    body = form(
+        nested("others", ("owner", b"x"), boundary="i1"),
+        ("title", b"t"),
+        nested("meta", ("owner", b"me"), boundary="i2"),
+        nested("others", ("owner", b"y"), boundary="i3"),
+    )
+    made = await album().dispatch(reader(body, size=30), into=Album)
+    assert made == Album(b"t", Meta(b"me"), [Meta(b"x"), Meta(b"y")])
+
+
+async def test_what_is_missing_inside_is_named() -> None:
+    body = form(nested("meta", boundary="i1"), nested("others", boundary="i2"))
+    with pytest.raises(MissingParts) as info:
+        await album().dispatch(reader(body), into=Album)
+    assert info.value.missing == ("title", "meta.owner", "others[0].owner")
+
+
+# -- nothing is committed that does not fit -----------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [None, 1, 50])
+async def test_what_is_missing_rolls_back(size: int | None) -> None:
+    diary = Diary()
+    body = form(photo(b"1", "a"), photo(b"2", "b"))
+    with pytest.raises(MissingParts, match="title") as info:
+        await router(diary).dispatch(reader(body, size=size), into=Upload)
+    assert diary.rolled_back == ["b", "a"]
+    assert diary.committed == []
+    assert all(reason.__cause__ is info.value for reason in diary.reasons)
+
+
+async def test_what_is_of_the_wrong_type_rolls_back() -> None:
+    @attrs.frozen
+    class Wrong:
+        title: str
+        note: int
+
+    diary = Diary()
+    made = router(diary)
+    body = form(("title", b"t"), photo(b"1", "a"), ("note", b"n"))
+    with pytest.raises(ResultsMismatch) as info:
+        await made.dispatch(reader(body), into=Wrong)
+    assert info.value.wrong == (
+        "title: expected str, got bytes from part 0 'title'",
+        "note: expected int, got bytes from part 2 'note'",
+    )
+    assert diary.rolled_back == ["a"]
+
+
+async def test_what_the_class_raises_rolls_back_and_comes_out_bare() -> None:
+    failure = ZeroDivisionError("of the class's own")
+
+    @attrs.frozen
+    class Strict:
+        title: bytes
+
+        def __attrs_post_init__(self) -> None:
+            raise failure
+
+    diary = Diary()
+    body = form(("title", b"t"), photo(b"1", "a"))
+    with pytest.raises(ZeroDivisionError) as info:
+        await router(diary).dispatch(reader(body), into=Strict)
+    assert info.value is failure
+    assert diary.rolled_back == ["a"]
+
+
+async def test_the_class_is_made_before_the_commit() -> None:
+    order: list[str] = []
+
+    @attrs.frozen
+    class Noted:
+        title: bytes
+
+        def __attrs_post_init__(self) -> None:
+            order.append("made")
+
+    async def step(what: str, name: str) -> None:
+        order.append(what)
+
+    await router(Diary(step)).dispatch(reader(form(("title", b"t"), photo(b"1", "a"))), into=Noted)
+    assert order == ["stage", "made", "commit"]
+
+
+async def test_a_flow_leaves_it_to_its_block() -> None:
+    diary = Diary()
+    body = form(("title", b"t"), photo(b"1", "a"))
+    async with router(diary).flow(reader(body), into=Upload) as flow:
+        upload = flow.results.into(Upload)
+        assert diary.committed == []
+    assert upload == Upload(b"t", [b"1"])
+    assert diary.committed == ["a"]
+
+
+# -- failures ---------------------------------------------------------------------------------
+
+
+async def fails_for_bad(part: Part) -> bytes:
+    data = await part.read()
+    if data == b"bad":
+        raise ValueError("bad photo")
+    return data
+
+
+def collecting() -> Router:
+    made = Router()
+    made.add(read, name="title")
+    made.add(fails_for_bad, name="photos", on_error="collect")
+    return made
+
+
+async def test_a_collected_failure_that_the_type_admits() -> None:
+    @attrs.frozen
+    class Tolerant:
+        photos: list[bytes | ValueError]
+
+    body = form(("photos", b"1"), ("photos", b"bad"), ("photos", b"2"))
+    made = await collecting().dispatch(reader(body), into=Tolerant)
+    assert [str(photo) for photo in made.photos] == ["b'1'", "bad photo", "b'2'"]
+
+
+async def test_collected_failures_that_it_does_not_admit() -> None:
+    body = form(("photos", b"bad"), ("photos", b"bad"), ("photos", b"2"))
+    with pytest.raises(ResultsMismatch) as info:
+        await collecting().dispatch(reader(body), into=Photos)
+    error = info.value
+    assert error.missing == ("title",)
+    assert error.failed == (
+        "photos[0]: part 0 'photos' failed: ValueError: 'bad photo'",
+        "photos[1]: part 1 'photos' failed: ValueError: 'bad photo'",
+    )
+    assert isinstance(error.__cause__, ExceptionGroup)
+    assert [type(cause) for cause in error.__cause__.exceptions] == [ValueError, ValueError]
+
+
+@attrs.frozen
+class Photos:
+    title: bytes
+    photos: list[bytes]
+
+
+async def test_a_handlers_own_failure_comes_first() -> None:
+    """It ended the flow before anything could be put anywhere."""
+    made = Router()
+    made.add(read, name="title")
+    made.add(fails_for_bad, name="photos")
+    with pytest.raises(ValueError, match="bad photo"):
+        await made.dispatch(reader(form(("photos", b"bad"))), into=Photos)
+
+
+# -- at once ----------------------------------------------------------------------------------
+
+
+async def test_a_second_part_of_a_single_field_is_refused_at_once() -> None:
+    diary = Diary()
+    body = form(("title", b"t"), photo(b"1", "a"), ("title", b"u"), photo(bytes(100_000), "b"))
+    source = Chunks(cut(body, 64))
+    with pytest.raises(SurplusPart, match="one part of key 'title'") as info:
+        await router(diary).dispatch(_reader(source), into=Upload)
+    assert info.value.part is not None
+    assert info.value.part.path == (2,)
+    assert source.given < 1000
+    assert diary.staged == diary.rolled_back
+    assert "b" not in diary.staged
+
+
+def _reader(source: Any) -> Any:
+    from mpflow import MultipartReader
+
+    return MultipartReader(source, CONTENT_TYPE)
+
+
+async def test_two_routes_of_one_single_key_count_together() -> None:
+    made = Router()
+    made.add(read, name="a", key="title")
+    made.add(read, name="b", key="title")
+    made.add(read, name="photos")
+    with pytest.raises(SurplusPart):
+        await made.dispatch(reader(form(("a", b"1"), ("b", b"2"))), into=Photos)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (int, "expected an attrs class or a dataclass"),
+        (attrs.make_class("Unknown", {"nope": attrs.field(type=int)}), "Unknown has fields for"),
+    ],
+)
+async def test_a_class_that_cannot_be_filled_is_refused_before_a_byte(
+    wanted: Any, message: str
+) -> None:
+    async def never() -> None:
+        await checkpoint()
+        raise AssertionError("it was read")
+
+    with pytest.raises(RouteError, match=message):
+        await router().dispatch(reader(Chunks([b"x"], never)), into=wanted)
+
+
+# -- a client that chooses its names ----------------------------------------------------------
+
+
+async def test_a_name_is_no_key() -> None:
+    """`photos` is the key of files; a field that is called so is none."""
+    body = form(("title", b"t"), ("photos", b"forged"), photo(b"1", "note"))
+    upload = await router().dispatch(reader(body), into=Upload)
+    assert upload == Upload(b"t", [b"1"], None)
+
+
+async def test_what_the_handler_gives_is_what_counts() -> None:
+    """A multipart in place of a text is a matter of its route, not of the class."""
+    body = form(nested("title", ("title", b"t")))
+    made = await router().dispatch(reader(body), into=Upload)
+    assert made.title.startswith(b"--inner")
+
+
+async def test_inner_results_of_a_two_phase_handler() -> None:
+    committed: list[list[str | None]] = []
+    inner = Router()
+    inner.add(read, name="owner")
+
+    @asynccontextmanager
+    async def both(part: Part) -> AsyncGenerator[Results, None]:
+        async with inner.flow(part.multipart()) as flow:
+            yield flow.results
+        committed.append(names(flow.results))
+
+    outer = Router()
+    outer.add(both, name="meta")
+
+    @attrs.frozen
+    class Holder:
+        meta: Any
+
+    made = await outer.dispatch(
+        reader(form(nested("meta", ("owner", b"me")))), into=_with(Holder, meta=Meta)
+    )
+    assert made.meta == Meta(b"me")
+    assert committed == [["owner"]]
+
+
+def _with(cls: type[T], **types: Any) -> type[T]:
+    cls.__annotations__.update(types)
+    return cls
