@@ -33,12 +33,13 @@ PEEK: Final = 64 * 1024
 class Input(ByteReceiveStream):
     """An open file, or a pipe, as a stream. A pipe is waited for in a way that Ctrl-C ends.
 
-    `size` is how many bytes are left in a file, None for a pipe. `notify` is called with the
-    number of bytes of each read.
+    `name` is what it is called in errors. `size` is how many bytes are left in a file, None for a
+    pipe. `notify` is called with the number of bytes of each read.
     """
 
-    def __init__(self, fd: int, *, notify: Callable[[int], None] | None = None) -> None:
+    def __init__(self, fd: int, name: str, *, notify: Callable[[int], None] | None = None) -> None:
         self._fd = fd
+        self._name = name
         self._ahead = b""
         self.notify = notify
         status = os.fstat(fd)
@@ -75,11 +76,14 @@ class Input(ByteReceiveStream):
         self.body_start += size
 
     async def _read(self, size: int) -> bytes:
-        if self._waits:
-            await anyio.wait_readable(self._fd)
-            data = os.read(self._fd, size)
-        else:
-            data = await to_thread.run_sync(os.read, self._fd, size)
+        try:
+            if self._waits:
+                await anyio.wait_readable(self._fd)
+                data = os.read(self._fd, size)
+            else:
+                data = await to_thread.run_sync(os.read, self._fd, size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._name) from error
         if self.notify is not None:
             self.notify(len(data))
         return data
@@ -92,11 +96,11 @@ class Input(ByteReceiveStream):
 def open_input(path: str) -> Generator[Input, None, None]:
     """The file at `path`, or standard input for `-`. Raises `OSError`."""
     if path == "-":
-        yield Input(descriptor(sys.stdin, "standard input"))
+        yield Input(descriptor(sys.stdin, "standard input"), "standard input")
         return
     fd = _open(path)
     try:
-        yield Input(fd)
+        yield Input(fd, path)
     finally:
         os.close(fd)
 
@@ -113,7 +117,7 @@ class LateInput(ByteReceiveStream):
         """The next bytes, at least one. Raises `anyio.EndOfStream` at the end, and `OSError`."""
         if self._input is None:
             self._fd = _open(self._path)
-            self._input = Input(self._fd)
+            self._input = Input(self._fd, self._path)
         return await self._input.receive(max_bytes)
 
     async def aclose(self) -> None:
@@ -180,8 +184,9 @@ def run_command(command: str, work: Callable[[], Awaitable[int]]) -> int:
     except OSError as error:
         _give_up_stdout()
         reason = error.strerror or str(error)
-        named = error.filename is not None
-        return fail(command, f"{os.fsdecode(error.filename)}: {reason}" if named else reason)
+        if error.filename is None:
+            return fail(command, reason)
+        return fail(command, f"{os.fsdecode(error.filename) or repr('')}: {reason}")
 
 
 def _give_up_stdout() -> None:
@@ -197,7 +202,8 @@ def _give_up_stdout() -> None:
 
 def _drop_stdout() -> None:
     """What is still in its buffer goes nowhere: at exit nothing would end a pipe that is full."""
-    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] # it may be closed
+    stdout: TextIO | None = sys.stdout
+    if stdout is not None:
         devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
+        os.dup2(devnull, stdout.fileno())
         os.close(devnull)

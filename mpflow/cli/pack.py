@@ -167,7 +167,7 @@ def _body(field: Field, stack: ExitStack) -> _Body:
             return os.fsencode(field.content)  # what the shell gave, byte for byte
         return field.content
     if field.content == "-":
-        return Input(descriptor(sys.stdin, "standard input"))
+        return Input(descriptor(sys.stdin, "standard input"), "standard input")
     if field.kind == "@" and not _is_late(field):
         return Path(field.content)
     _check_file(field.content)

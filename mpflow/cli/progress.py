@@ -39,7 +39,7 @@ def progress(label: str, total: int | None) -> Generator[Callable[[int], None], 
     if bar is None:
         yield _ignore
         return
-    task = bar.add_task(label, total=total)
+    task = bar.add_task(label if label.isprintable() else ascii(label)[1:-1], total=total)
     begun, started = time.monotonic(), False
 
     def advance(size: int) -> None:
@@ -66,7 +66,7 @@ def _bar() -> Any:
     console = import_module("rich.console").Console(stderr=True)
     rich = import_module("rich.progress")
     columns = (
-        rich.TextColumn("{task.description}"),
+        rich.TextColumn("{task.description}", markup=False),  # a file may be called [/]
         rich.BarColumn(),
         rich.DownloadColumn(binary_units=True),
         rich.TransferSpeedColumn(),

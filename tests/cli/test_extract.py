@@ -171,7 +171,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == b"mpflow extract: file: File exists\n"
 
 
-def test_ctrl_c_leaves_nothing_partial(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_partial(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         [*COMMAND, "extract", "-"],
         cwd=tmp_path,
@@ -184,7 +185,7 @@ def test_ctrl_c_leaves_nothing_partial(tmp_path: Path) -> None:
         assert process.stderr is not None
         os.write(process.stdin.fileno(), FORM[:-200])
         assert process.stdout.readline() == b"user.txt\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 130
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 128 + number
         assert process.stderr.read() == b""
     assert files(tmp_path) == {"user.txt": b"Ada"}

@@ -210,6 +210,21 @@ def test_what_a_client_sent_cannot_move_the_cursor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("", "'': No such file or directory"),
+        ("folder", "folder: Is a directory"),
+        ("/proc/self/mem", "/proc/self/mem: Input/output error"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path: Path, file: str, says: str) -> None:
+    (tmp_path / "folder").mkdir()
+    done = run("inspect", file, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"mpflow inspect: {says}\n"
+
+
+@pytest.mark.parametrize(
     ("data", "says"),
     [
         (b"", "expected a header block"),

@@ -21,7 +21,7 @@ DRAW = """
 import sys
 from mpflow.cli import progress
 progress.PATIENCE = 0.0
-with progress.progress("work", 100) as advance:
+with progress.progress(sys.argv[1], 100) as advance:
     advance(40)
 print("done")
 """
@@ -39,20 +39,23 @@ def test_the_options_stand_in_the_documentation(command: str) -> None:
     assert documented - {"-"} == options
 
 
-def draw(stderr: int) -> None:
+def draw(stderr: int, label: str = "work") -> None:
     done = subprocess.run(
-        [sys.executable, "-c", DRAW], stdout=subprocess.PIPE, stderr=stderr, timeout=PATIENCE
+        [sys.executable, "-c", DRAW, label], stdout=subprocess.PIPE, stderr=stderr, timeout=PATIENCE
     )
     assert (done.returncode, done.stdout) == (0, b"done\n")
     os.close(stderr)
 
 
-def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("label", "shown"), [("work", b"work"), ("[/b]", b"[/b]"), ("a\x1bcb", b"a\\x1bcb")]
+)
+def test_a_bar_on_a_terminal(tmp_path: Path, label: str, shown: bytes) -> None:
     ours, theirs = pty.openpty()
-    draw(theirs)
+    draw(theirs, label)
     drawn = os.read(ours, 65536)
     os.close(ours)
-    assert b"work" in drawn
+    assert shown in drawn
 
 
 def test_no_bar_elsewhere(tmp_path: Path) -> None:
