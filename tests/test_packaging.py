@@ -30,6 +30,7 @@ HANDLERS = {
     "save": "Save",
     "spool": "Spool",
     "nested": "Nested",
+    "objectstore": "ObjectStore",
     "tee": "Tee",
     "discard": "Discard",
 }

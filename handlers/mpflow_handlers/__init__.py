@@ -11,6 +11,7 @@ from mpflow_handlers.discard import Discard
 from mpflow_handlers.form import Form
 from mpflow_handlers.json import Json
 from mpflow_handlers.nested import Nested
+from mpflow_handlers.objectstore import ObjectStore, Stored
 from mpflow_handlers.save import Save, Saved
 from mpflow_handlers.spool import Spool, Spooled
 from mpflow_handlers.tee import Tee
@@ -23,10 +24,12 @@ __all__ = [
     "Form",
     "Json",
     "Nested",
+    "ObjectStore",
     "Save",
     "Saved",
     "Spool",
     "Spooled",
+    "Stored",
     "Tee",
     "Text",
 ]
