@@ -41,20 +41,29 @@ class Values(ABC):
         `max_memory`.
         """
         data = await self.gather()
+        codec = self.text_encoding(encoding)
+        try:
+            return data.decode(codec)
+        except UnicodeError as error:
+            start = getattr(error, "start", 0)
+            raise InvalidContent(
+                f"expected text in {codec.removesuffix('-sig')}, "
+                f"got {excerpt(data[start : start + 8])} "
+                f"at byte {start} of the part",
+                part=self.info.ref,
+            ) from error
+
+    def text_encoding(self, encoding: str | None = None) -> str:
+        """The name of Python's codec that `text` decodes by: `utf-8-sig` for UTF-8.
+
+        Raises `InvalidContent` for a charset that is unknown, or that no text should be in.
+        """
         charset = encoding or self.info.charset or self.default_charset or "utf-8"
         codec = text_codec(charset)
         if codec is None:
             known = f"expected a known charset, got {excerpt(charset)}"
             raise InvalidContent(known, part=self.info.ref)
-        try:
-            return data.decode("utf-8-sig" if codec == "utf-8" else codec)
-        except UnicodeError as error:
-            start = getattr(error, "start", 0)
-            raise InvalidContent(
-                f"expected text in {codec}, got {excerpt(data[start : start + 8])} "
-                f"at byte {start} of the part",
-                part=self.info.ref,
-            ) from error
+        return "utf-8-sig" if codec == "utf-8" else codec
 
     @overload
     async def json(self, into: None = None, *, decoder: Callable[[bytes], Any] = loads) -> Any: ...

@@ -29,6 +29,7 @@ HANDLERS = {
     "digest": "Digest",
     "save": "Save",
     "spool": "Spool",
+    "sync": "SyncHandler",
     "nested": "Nested",
     "objectstore": "ObjectStore",
     "tee": "Tee",

@@ -14,6 +14,7 @@ from mpflow_handlers.nested import Nested
 from mpflow_handlers.objectstore import ObjectStore, Stored
 from mpflow_handlers.save import Save, Saved
 from mpflow_handlers.spool import Spool, Spooled
+from mpflow_handlers.sync import SyncHandler
 from mpflow_handlers.tee import Tee
 from mpflow_handlers.text import Text
 
@@ -30,6 +31,7 @@ __all__ = [
     "Spool",
     "Spooled",
     "Stored",
+    "SyncHandler",
     "Tee",
     "Text",
 ]
