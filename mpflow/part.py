@@ -155,7 +155,7 @@ class Part(Described, Values, ByteReceiveStream):
     def close(self) -> None:
         """The same as `aclose`, which has nothing to wait for. Closes the levels inside, too."""
         # Not one call a level: there can be more levels open than Python's stack holds.
-        parts = [self]
+        parts: list[Part] = [self]
         while parts:
             part = parts.pop()
             part._closed = True
