@@ -221,8 +221,8 @@ async def test_a_response_that_is_a_bomb(
         finally:
             tracemalloc.stop()
     assert caught.value.limit == limit
-    assert seen[0] <= 4 * MIB
-    assert peak < MIB
+    assert seen[0] <= 8 * MIB
+    assert peak < 2 * MIB  # with what httpx holds
 
 
 class Shape:
