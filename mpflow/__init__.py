@@ -37,6 +37,7 @@ from mpflow.errors import (
     WireError,
     WriteError,
 )
+from mpflow.explanation import Explanation, Verdict
 from mpflow.filenames import safe_filename
 from mpflow.flow import Branches, Flow, Router
 from mpflow.forms import FormData
@@ -64,6 +65,7 @@ __all__ = [
     "DependencyFailed",
     "Deviation",
     "EmptyBody",
+    "Explanation",
     "Flow",
     "FlowAborted",
     "FormData",
@@ -107,6 +109,7 @@ __all__ = [
     "TruncatedBody",
     "UnmetNeed",
     "UnsupportedCoding",
+    "Verdict",
     "WireError",
     "WriteError",
     "accepted_needs",

@@ -10,7 +10,7 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from mpflow.errors import excerpt
 
@@ -85,7 +85,7 @@ def _is_instance(value: object, cls: type) -> bool:
 
 
 def _items_fit(value: Any, args: tuple[Any, ...]) -> bool:
-    kind = cast("type[Any]", type(value))
+    kind = _class(value)
     if not args:
         return True
     if issubclass(kind, tuple):
@@ -99,6 +99,10 @@ def _items_fit(value: Any, args: tuple[Any, ...]) -> bool:
     if issubclass(kind, Mapping) and len(args) == 2:
         return all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
     return True
+
+
+def _class(value: object) -> type[Any]:
+    return type(value)
 
 
 def _is_unpacked(arg: Any) -> bool:

@@ -47,8 +47,12 @@ class PartInfo:
         index: int = 0,
         path: tuple[int, ...] | None = None,
         size: int | None = None,
+        sniffed: bytes | None = None,
     ) -> PartInfo:
-        """An info made by hand, to try a predicate on: of headers, or of a form field's words."""
+        """An info made by hand, to try a predicate on: of headers, or of a form field's words.
+
+        `sniffed` is the body, or as much of its beginning as predicates ask for.
+        """
         pairs: list[tuple[str, str]] = []
         if isinstance(headers, Mapping):
             pairs += cast("Mapping[str, str]", headers).items()
@@ -59,7 +63,14 @@ class PartInfo:
             pairs.append(("Content-Disposition", value))
         if content_type is not None:
             pairs.append(("Content-Type", content_type))
-        return cls(Head.of(pairs), index, (index,) if path is None else path, size)
+        return cls(
+            Head.of(pairs),
+            index,
+            (index,) if path is None else path,
+            size,
+            sniffed=sniffed,
+            sniffed_whole=sniffed is not None,
+        )
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:

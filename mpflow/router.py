@@ -9,18 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from types import MappingProxyType
 from typing import Any, Concatenate, TypeAlias, TypeVar, Unpack, overload
+
+import attrs
 
 from mpflow.decoding import DecodePolicy
 from mpflow.dependencies import check_needs
 from mpflow.errors import RouteError, excerpt
+from mpflow.explanation import Explanation
 from mpflow.info import PartInfo
 from mpflow.part import Part
-from mpflow.predicates import MatchOptions, Predicate, PredicateLike, as_predicate, keywords
-from mpflow.predicates.implication import implies, literal_name, never_matches, split_name
+from mpflow.predicates import (
+    MatchOptions,
+    Predicate,
+    PredicateLike,
+    any_part,
+    as_predicate,
+    keywords,
+)
+from mpflow.predicates.implication import literal_name, split_name
+from mpflow.registration import check_observer, check_reachable, check_size, needs_said
 from mpflow.reports import Observer
-from mpflow.routes import Handler, Needs, OnError, Order, Route, needs_of
+from mpflow.routes import Handler, Needs, OnError, Order, Route
 from mpflow.signatures import check_handler, handler_name
 from mpflow.wire.limits import Limits
 
@@ -38,8 +48,6 @@ H = TypeVar(
 
 _Candidates: TypeAlias = tuple[tuple[Predicate | None, Route[Any]], ...]
 """What is left to ask (None: nothing), and the route it is for, in order of registration."""
-
-_DEFAULT_TOTAL = Limits().max_total_bytes
 
 
 class RouteOptions(MatchOptions, total=False):
@@ -91,8 +99,7 @@ class RouteTable:
             raise RouteError(
                 f"expected max_handlers as an int of at least 1, got {excerpt(repr(max_handlers))}"
             )
-        if observer is not None and not callable(observer):
-            raise RouteError(f"expected an observer to call, got {excerpt(repr(observer))}")
+        check_observer(observer)
         self.observer = observer
         self.limits = limits
         self.max_handlers = max_handlers
@@ -155,6 +162,28 @@ class RouteTable:
         """Register a handler as `route` does, and return its route, a key to its results."""
         return self._register(handler, predicate, **options)
 
+    def include(
+        self,
+        other: RouteTable,
+        predicate: PredicateLike | None = None,
+        **match: Unpack[MatchOptions],
+    ) -> tuple[Route[Any], ...]:
+        """Take over the routes of another router, in order, and return them as they are here.
+
+        Each takes the parts that fit `predicate` and the keywords as well; keys, needs and
+        policies stay. Routes that `other` gets later are not seen; its hooks, limits and observer
+        are not taken. `RouteError` if one of them can never match here: then none is taken.
+        """
+        if not isinstance(other, RouteTable):
+            raise RouteError(f"expected a router to include, got {excerpt(repr(other))}")
+        asked = keywords(predicate, **match)
+        routes = tuple(
+            attrs.evolve(route, predicate=_joined(asked, route.predicate))
+            for route in other._routes
+        )
+        self._append(*routes)
+        return routes
+
     def before(self, hook: B) -> B:
         """Register a hook, sync or async, that is called before a byte of a body is read.
 
@@ -180,6 +209,13 @@ class RouteTable:
             if predicate is None or predicate(info):
                 return route
         return None
+
+    def explain(self, info: PartInfo) -> Explanation:
+        """Which route takes the part, and why each of the others does not.
+
+        Predicates are asked as a dispatch asks them. `PartInfo.of` makes an info by hand.
+        """
+        return Explanation.of(self._routes, info)
 
     def key_of(self, route: Route[Any], info: PartInfo) -> str | None:
         """The key under which the part's result is filed.
@@ -220,7 +256,7 @@ class RouteTable:
         **match: Unpack[MatchOptions],
     ) -> Route[Any]:
         asked = keywords(predicate, **match)
-        needed = _needs(handler, needs)
+        needed = needs_said(handler, needs)
         route = Route[Any](
             handler,
             predicate=asked,
@@ -236,36 +272,20 @@ class RouteTable:
             order=order,
             two_phase=check_handler(handler, needed),
         )
-        self._check(route)
-        self._routes += (route,)
-        if route.key is not None:
-            self._keys |= {route.key}
-        self._wanted.clear()
-        self._by_name = None
+        self._append(route)
         return route
 
-    def _check(self, route: Route[Any]) -> None:
-        if never_matches(route.predicate):
-            raise RouteError(
-                f"the route to {route.name} can never match: no part fits {route.predicate!r}"
-            )
-        for earlier in self._routes:
-            if implies(route.predicate, earlier.predicate):
-                raise RouteError(
-                    f"the route to {route.name} can never match: every part that fits "
-                    f"{route.predicate!r} goes to {earlier.name}, which was registered before it "
-                    f"for {earlier.predicate!r}"
-                )
-        most = route.max_bytes
-        total = None if self.limits is None else self.limits.max_total_bytes
-        # As between two limits: a default gives way in silence, one that was given does not.
-        if total is None or most is None or total == _DEFAULT_TOTAL:
-            return
-        if most > total:
-            raise RouteError(
-                f"max_bytes = {most} of the route to {route.name} can never be reached below "
-                f"max_total_bytes = {total}: lower the one, or raise the other"
-            )
+    def _append(self, *routes: Route[Any]) -> None:
+        """Take all of the routes, or raise `RouteError` and take none."""
+        known = self._routes
+        for route in routes:
+            check_reachable(route, known)
+            check_size(route, self.limits)
+            known += (route,)
+        self._routes = known
+        self._keys |= {route.key for route in routes if route.key is not None}
+        self._wanted.clear()
+        self._by_name = None
 
     def _build(self) -> dict[str | None, _Candidates]:
         """For each literal name the routes that may take it: one look-up in place of many calls."""
@@ -284,14 +304,9 @@ class RouteTable:
         return self._by_name
 
 
-def _needs(handler: object, needs: Needs | None) -> Mapping[str, str]:
-    """What the route says that the handler needs, and what the handler says by itself."""
-    own = needs_of(getattr(handler, "needs", None))
-    said = needs_of(needs)
-    for parameter in own.keys() & said.keys():
-        if own[parameter] != said[parameter]:
-            raise RouteError(
-                f"{handler_name(handler)} needs {excerpt(own[parameter])} as {parameter!r}, and "
-                f"its route says {excerpt(said[parameter])}"
-            )
-    return MappingProxyType({**own, **said}) if own else said
+def _joined(asked: Predicate, own: Predicate) -> Predicate:
+    """Both, where both ask for something."""
+    anything = any_part()
+    if own == anything:
+        return asked
+    return own if asked == anything else asked & own

@@ -21,6 +21,7 @@ from mpflow.predicates import (
     header,
     index,
     name,
+    path,
 )
 from mpflow.predicates.implication import (
     excludes,
@@ -67,6 +68,11 @@ def test_nothing_follows_from_a_kind_of_ones_own() -> None:
         (filename("*.jpg"), filename(True)),
         (filename("a.JPG"), filename("*.jpg")),
         (content_type("image/png"), content_type("image/*")),
+        (content_type("text/plain; charset=utf-8"), content_type("text/*")),
+        (content_type("text/plain; charset=UTF-8; a=b"), content_type("*/*; charset=utf-8")),
+        (path(1, 0), path(1, None)),
+        (path(1, 0), path(1, 0)),
+        (path(1, 0), ~path(2, None)),
         (header("X", "abc"), header("x", "a*")),
         (header("X", "a*"), header("X")),
         (name("a"), ~name("b")),
@@ -94,6 +100,10 @@ def test_implies(one: Predicate, other: Predicate) -> None:
         (filename("a*"), filename("*") & filename("ab*")),
         (filename("a[bc]"), filename("a[bc]d")),
         (content_type("image/*"), content_type("image/png")),
+        (content_type("text/plain"), content_type("text/plain; charset=utf-8")),
+        (content_type("*/*; charset=utf-8"), content_type("text/*")),
+        (path(1, None), path(1, 0)),
+        (path(None), path(None, None)),
         (header("X", "abc"), header("Y", "a*")),
         (header("X", "abc"), ~header("X", "xyz")),  # it may come twice
         (name("a") | name("b"), name("a")),
@@ -123,6 +133,9 @@ def test_does_not_imply(one: Predicate, other: Predicate) -> None:
         header("X", "a") & ~header("X"),
         disposition("inline") & disposition("attachment"),
         depth(0) & depth(1),
+        content_type("*/*; a=b") & content_type("text/*; a=c"),
+        path(0) & path(0, 0),
+        path(0, None) & path(1, None),
     ],
 )
 def test_never_matches(predicate: Predicate) -> None:
@@ -139,6 +152,8 @@ def test_never_matches(predicate: Predicate) -> None:
         header("X", "a") & header("X", "b"),
         filename("a*") & filename("*b"),
         content_type("image/*") & content_type("image/png"),
+        content_type("*/*; a=b") & content_type("image/png; c=d"),
+        path(0, None) & path(None, 1),
         (name("a") | name("b")) & name("b"),
         name("a") & filename(False) & index(0) & depth(0),
     ],
@@ -169,7 +184,7 @@ def test_split_name() -> None:
 
 NAMES = ["a", "b"]
 FILENAMES = ["A.png", "b.jpg", ""]
-TYPES = ["image/png", "image/gif", "text/plain"]
+TYPES = ["image/png", "image/gif", "text/plain", "text/plain; charset=utf-8", "text/plain; a=B"]
 KINDS = ["", "1", "2"]
 
 
@@ -196,6 +211,8 @@ simple = st.one_of(
     st.booleans().map(filename),
     st.sampled_from(["*.png", "a.PNG", "?*", "*", "", "b.*", "[ab].*"]).map(filename),
     st.sampled_from([*TYPES, "image/*", "text/*", "*/*"]).map(content_type),
+    st.sampled_from(["*/*; a=b", "text/*; charset=UTF-8", "*/*; a=b; c=d"]).map(content_type),
+    st.sampled_from([(0,), (None,), (0, None), (None, 0), (None, 1)]).map(lambda at: path(*at)),
     st.sampled_from(["1", "2", "2*", "?", None]).map(lambda glob: header("X-Kind", glob)),
     st.sampled_from(["form-data", "inline"]).map(disposition),
     st.integers(0, 1).map(index),

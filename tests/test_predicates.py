@@ -23,6 +23,7 @@ from mpflow.predicates import (
     index,
     keywords,
     name,
+    path,
 )
 
 FIELD = PartInfo.of(name="note")
@@ -59,6 +60,12 @@ def yes(info: PartInfo) -> bool:
         (content_type("application/json"), [INNER]),
         (content_type("*/*"), [FIELD, PHOTO, INNER]),
         (content_type("imag/*"), []),
+        (content_type("application/json; charset=UTF-8"), [INNER]),
+        (content_type('Application/*;Charset="utf-8"'), [INNER]),
+        (content_type("*/*; charset=utf-8"), [INNER]),
+        (content_type("application/json; charset=latin-1"), []),
+        (content_type("application/json; version=1"), []),
+        (content_type("text/plain; charset=utf-8"), []),
         (header("x-kind"), [INNER]),
         (header("X-KIND", "final"), [INNER]),
         (header("X-Kind", "D*"), [INNER]),
@@ -69,6 +76,11 @@ def yes(info: PartInfo) -> bool:
         (index(2), [PHOTO]),
         (depth(0), [FIELD, PHOTO]),
         (depth(1), [INNER]),
+        (path(2), [PHOTO]),
+        (path(None), [FIELD, PHOTO]),
+        (path(1, 0), [INNER]),
+        (path(1, None), [INNER]),
+        (path(None, 1), []),
         (name("photo") & filename(True), [PHOTO]),
         (name("photo") & filename(False), []),
         (name("note") | depth(1), [FIELD, INNER]),
@@ -102,6 +114,7 @@ def test_keywords_are_joined() -> None:
     )
     assert keywords(header="X-A") == header("X-A")
     assert keywords(header={"X-A": "1", "X-B": None}) == header("X-A", "1") & header("X-B")
+    assert keywords(path=(1, None)) == path(1, None)
     assert keywords(disposition="inline", filename=None) == disposition("inline")
 
 
@@ -149,6 +162,8 @@ def test_a_predicate_is_no_truth() -> None:
         (disposition("inline") | header("X"), "disposition('inline') | header('x')"),
         (name("x" * 100), f"name('{'x' * 40}'...)"),
         (as_predicate(yes), "yes"),
+        (path(1, None), "path(1, None)"),
+        (content_type("a/*; b=C"), "content_type('a/*; b=c')"),
     ],
 )
 def test_repr(predicate: Predicate, text: str) -> None:
@@ -168,6 +183,13 @@ async def handler(part: object) -> None: ...
         (lambda: filename(3), "expected filename as True, False or a glob"),
         (lambda: content_type("image"), "expected a content type such as"),
         (lambda: content_type("image/png; q=1"), "expected a content type such as"),
+        (lambda: content_type("image/png;"), "expected a content type such as"),
+        (lambda: content_type("image/png; v"), "expected a content type such as"),
+        (lambda: content_type("image/png; v=1; v=2"), "expected a content type such as"),
+        (lambda: path(), "expected the indexes of a path, got none"),
+        (lambda: path(-1), "expected path as an int of at least 0"),
+        (lambda: keywords(path=3), "expected path as a tuple of indexes"),
+        (lambda: keywords(path=()), "expected the indexes of a path, got none"),
         (lambda: content_type("*/png"), "expected a content type such as"),
         (lambda: content_type("image/p*"), "expected a content type such as"),
         (lambda: header("X Y"), "expected the name of a header"),

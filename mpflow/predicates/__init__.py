@@ -20,6 +20,7 @@ from mpflow.predicates.make import (
     index,
     keywords,
     name,
+    path,
 )
 from mpflow.predicates.sniffing import NeedBytes, sniff
 
@@ -38,5 +39,6 @@ __all__ = [
     "index",
     "keywords",
     "name",
+    "path",
     "sniff",
 ]

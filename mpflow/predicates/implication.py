@@ -19,13 +19,14 @@ from mpflow.predicates.kinds import (
     Name,
     Not,
     Or,
+    Path,
     Predicate,
 )
 
 __all__ = ["excludes", "implies", "literal_name", "never_matches", "split_name"]
 
 _GLOB = frozenset("*?[")
-_BUILTIN = (AnyPart, ContentType, Depth, Disposition, Filename, Header, Index, Name)
+_BUILTIN = (AnyPart, ContentType, Depth, Disposition, Filename, Header, Index, Name, Path)
 _VALUED = (Name, Index, Depth, Disposition)
 """A part has one of each: two different values exclude each other."""
 
@@ -113,7 +114,16 @@ def _simple_implies(one: Predicate, other: Predicate) -> bool:
         case Header(), Header() if one.field == other.field:
             return one == other or _glob_implies(one, other)
         case ContentType(), ContentType():
-            return one == other or (other.minor is None and one.major == other.major)
+            return (
+                other.major in (None, one.major)
+                and other.minor in (None, one.minor)
+                and other.params <= one.params
+            )
+        case Path(), Path():
+            return len(one.indexes) == len(other.indexes) and all(
+                theirs in (None, ours)
+                for ours, theirs in zip(one.indexes, other.indexes, strict=True)
+            )
         case _:
             return isinstance(one, _BUILTIN) and one == other
 
@@ -121,12 +131,29 @@ def _simple_implies(one: Predicate, other: Predicate) -> bool:
 def _simple_excludes(one: Predicate, other: Predicate) -> bool:
     match one, other:
         case ContentType(), ContentType():
-            return one.major != other.major or not (implies(one, other) or implies(other, one))
+            return (
+                _differ(one.major, other.major)
+                or _differ(one.minor, other.minor)
+                or any(
+                    name == key and value != wanted
+                    for name, value in one.params
+                    for key, wanted in other.params
+                )
+            )
+        case Path(), Path():
+            return len(one.indexes) != len(other.indexes) or any(
+                map(_differ, one.indexes, other.indexes)
+            )
         case Filename(), Filename():
             return _glob_excludes(one, other) or _glob_excludes(other, one)
         case _:
             # Not headers: one that comes twice has two values.
             return isinstance(one, _VALUED) and type(one) is type(other) and one != other
+
+
+def _differ(one: str | int | None, other: str | int | None) -> bool:
+    """Whether both are given, and are two."""
+    return one is not None and other is not None and one != other
 
 
 def _literal(glob: str | None) -> str | None:

@@ -30,6 +30,7 @@ __all__ = [
     "Name",
     "Not",
     "Or",
+    "Path",
     "Predicate",
     "PredicateLike",
     "as_predicate",
@@ -216,10 +217,14 @@ class Filename(Predicate):
 
 @attrs.frozen(repr=False)
 class ContentType(Predicate):
-    """The part's content type lies in the media range `major/minor`, each None for any."""
+    """The part's content type lies in the media range `major/minor`, each None for any.
+
+    It has each of `params`, pairs of a name in lower case and a value, in any case.
+    """
 
     major: str | None
     minor: str | None
+    params: frozenset[tuple[str, str]] = frozenset()
     _prefix: str = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -228,11 +233,22 @@ class ContentType(Predicate):
 
     def __call__(self, info: PartInfo, /) -> bool:
         if self.minor is None:
-            return info.content_type.startswith(self._prefix)
-        return info.content_type == self._prefix
+            fits = info.content_type.startswith(self._prefix)
+        else:
+            fits = info.content_type == self._prefix
+        return fits and (not self.params or self.has_params(info))
+
+    def has_params(self, info: PartInfo) -> bool:
+        """Whether the part's content type has all of the parameters."""
+        came = info.content_type_params
+        return all(came.get(name, "").casefold() == value for name, value in self.params)
+
+    def __str__(self) -> str:
+        params = "".join(f"; {name}={value}" for name, value in sorted(self.params))
+        return f"{self.major or '*'}/{self.minor or '*'}{params}"
 
     def __repr__(self) -> str:
-        return f"content_type('{self.major or '*'}/{self.minor or '*'}')"
+        return f"content_type({excerpt(str(self), limit=200)})"
 
 
 @attrs.frozen(repr=False)
@@ -294,6 +310,22 @@ class Depth(Predicate):
 
     def __repr__(self) -> str:
         return f"depth({self.value})"
+
+
+@attrs.frozen(repr=False)
+class Path(Predicate):
+    """The part's path is `indexes`, where None stands for any index."""
+
+    indexes: tuple[int | None, ...]
+
+    def __call__(self, info: PartInfo, /) -> bool:
+        return len(info.path) == len(self.indexes) and all(
+            wanted is None or wanted == came
+            for wanted, came in zip(self.indexes, info.path, strict=True)
+        )
+
+    def __repr__(self) -> str:
+        return f"path({', '.join(map(repr, self.indexes))})"
 
 
 @attrs.frozen(repr=False)

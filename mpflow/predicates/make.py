@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, Unpack, cast
 
-from mpflow.errors import RouteError, excerpt
+from mpflow.errors import MalformedBody, RouteError, excerpt
 from mpflow.predicates.kinds import (
     And,
     AnyPart,
@@ -22,10 +22,13 @@ from mpflow.predicates.kinds import (
     Index,
     Name,
     Not,
+    Path,
     Predicate,
     PredicateLike,
     as_predicate,
 )
+from mpflow.wire import parse_content_type
+from mpflow.wire.headers import Policy
 
 __all__ = [
     "MatchOptions",
@@ -38,10 +41,12 @@ __all__ = [
     "index",
     "keywords",
     "name",
+    "path",
 ]
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9a-z]+"  # RFC 9110, 5.6.2, in lower case
 _IS_TOKEN = re.compile(_TOKEN)
+_STRICT = Policy(strict=True)
 _RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
 
 
@@ -49,7 +54,8 @@ class MatchOptions(TypedDict, total=False):
     """The keywords of a route that say which parts it takes, joined by *and*.
 
     Each means what the function of its name means; None asks nothing. `header` is the name of a
-    header that must be there, or a mapping of names to globs (None: any value).
+    header that must be there, or a mapping of names to globs (None: any value). `path` is a tuple
+    of indexes, each None for any.
     """
 
     name: str | None
@@ -59,6 +65,7 @@ class MatchOptions(TypedDict, total=False):
     disposition: str | None
     index: int | None
     depth: int | None
+    path: tuple[int | None, ...] | None
 
 
 def any_part() -> Predicate:
@@ -85,20 +92,39 @@ def filename(value: bool | str) -> Predicate:
 
 
 def content_type(value: str) -> Predicate:
-    """The part's content type, without parameters and in any case, lies in this media range.
+    """The part's content type lies in this media range, in any case.
 
-    A range is `type/subtype`, `type/*` or `*/*` (RFC 9110, 12.5.1). A part without a content type
-    counts as `text/plain` (RFC 2046, 5.1).
+    A range is `type/subtype`, `type/*` or `*/*` (RFC 9110, 12.5.1). Without parameters it takes
+    any; with some, `multipart/related; type="application/dicom"`, the part must have them all,
+    their values in any case. A part without a content type counts as `text/plain` (RFC 2046, 5.1).
     """
-    match = _RANGE.fullmatch(_text("content_type", value).lower())
+    essence, found, _ = _text("content_type", value).partition(";")
+    match = _RANGE.fullmatch(essence.strip().lower())
     major, minor = match.groups() if match else ("*", "")
     if "*" in major + minor and (minor != "*" or "*" in major.removeprefix("*")):
         raise RouteError(
             f"expected a content type such as 'image/png', 'image/*' or '*/*', got {excerpt(value)}"
         )
-    if major == "*":
+    params = _params(value) if found else frozenset[tuple[str, str]]()
+    if major == "*" and not params:
         return AnyPart()
-    return ContentType(major, None if minor == "*" else minor)
+    return ContentType(None if major == "*" else major, None if minor == "*" else minor, params)
+
+
+def _params(value: str) -> frozenset[tuple[str, str]]:
+    """The parameters of a media range; its weight is for those who negotiate."""
+    try:
+        params = parse_content_type(value, policy=_STRICT).params
+    except MalformedBody as error:
+        raise RouteError(
+            f"expected a content type such as 'text/plain; charset=utf-8', got {excerpt(value)}: "
+            f"{error.message}"
+        ) from None
+    if "q" in params:
+        raise RouteError(
+            f"expected a content type such as 'image/png' without a weight, got {excerpt(value)}"
+        )
+    return frozenset((name, value.casefold()) for name, value in params.items())
 
 
 def header(name: str, value: str | None = None) -> Predicate:
@@ -126,6 +152,16 @@ def index(value: int) -> Predicate:
 def depth(value: int) -> Predicate:
     """The part has `value` parts around it; 0 is a part of the outermost multipart."""
     return Depth(_count("depth", value))
+
+
+def path(*indexes: int | None) -> Predicate:
+    """The part stands here: the index of each part around it, outermost first, and its own.
+
+    None stands for any index: `path(1, None)` is every part of the multipart in part 1.
+    """
+    if not indexes:
+        raise RouteError("expected the indexes of a path, got none")
+    return Path(tuple(None if value is None else _count("path", value) for value in indexes))
 
 
 def keywords(
@@ -162,6 +198,12 @@ def _headers(value: object) -> Predicate:
     return wanted[0] if len(wanted) == 1 else And(tuple(wanted))
 
 
+def _path(value: object) -> Predicate:
+    if not isinstance(value, tuple):
+        raise RouteError(f"expected path as a tuple of indexes, got {excerpt(repr(value))}")
+    return path(*cast("tuple[int | None, ...]", value))
+
+
 _MAKERS: dict[str, Callable[[Any], Predicate]] = {
     "name": name,
     "filename": filename,
@@ -170,6 +212,7 @@ _MAKERS: dict[str, Callable[[Any], Predicate]] = {
     "disposition": disposition,
     "index": index,
     "depth": depth,
+    "path": _path,
 }
 
 
