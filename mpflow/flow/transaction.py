@@ -138,6 +138,7 @@ class Transaction(ABC):
             if self._state != "open":
                 await self._close()
                 self._report_end(error)
+        assert error is not None  # else it is open
         if isinstance(error, Exception):
             self._patience.end()
         raise error
