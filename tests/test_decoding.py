@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from mpflow.decoding import DecodedStream
 from mpflow.testing import Bytewise, PartSpec, body, content_type_of
 from mpflow.testing import part as form_part
 from mpflow.wire import Encoding, codings_of
+from mpflow.wire.codings import PIECE
 from mpflow_handlers import Collect, Digest, Save, Tee
 from tests.support import TYPE, cancelled, only_asyncio, part_of
 
@@ -252,6 +254,22 @@ async def test_much_is_undone_in_a_worker_thread(monkeypatch: pytest.MonkeyPatch
     threads.clear()
     assert await coded(b"small", BOTH).text() == "small"
     assert threads == {threading.get_ident()}
+
+
+async def test_four_pieces_take_one_hop(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = os.urandom(1024 * 1024)
+    sizes: list[int] = []
+    step = DecodedStream._step
+
+    def noted(self: DecodedStream, calls: int, enough: int) -> None:
+        step(self, calls, enough)
+        sizes.append(sum(map(len, self._ready)))
+
+    monkeypatch.setattr(DecodedStream, "_step", noted)
+    pieces = [piece async for piece in coded(data, GZIP, size=10**7).decoded()]
+    assert b"".join(pieces) == data
+    assert len(sizes) <= 12  # every other one finds that no more comes
+    assert max(sizes) <= 4 * PIECE
 
 
 async def test_a_cancelled_receive_loses_nothing() -> None:
