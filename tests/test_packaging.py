@@ -32,6 +32,7 @@ HANDLERS = {
     "sync": "SyncHandler",
     "nested": "Nested",
     "objectstore": "ObjectStore",
+    "forward": "Forward",
     "tee": "Tee",
     "discard": "Discard",
 }

@@ -9,6 +9,7 @@ from mpflow_handlers.collect import Collect
 from mpflow_handlers.digest import Digest
 from mpflow_handlers.discard import Discard
 from mpflow_handlers.form import Form
+from mpflow_handlers.forward import Forward, Forwarded
 from mpflow_handlers.json import Json
 from mpflow_handlers.nested import Nested
 from mpflow_handlers.objectstore import ObjectStore, Stored
@@ -23,6 +24,8 @@ __all__ = [
     "Digest",
     "Discard",
     "Form",
+    "Forward",
+    "Forwarded",
     "Json",
     "Nested",
     "ObjectStore",

@@ -1,0 +1,259 @@
+"""`Forward`: a part relayed to another HTTP service as it arrives.
+
+Knows: httpx, what of a part's headers may go on, and what counts as an answer.
+Must not know: how a multipart is written, or what the service does with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Mapping,
+)
+from contextlib import asynccontextmanager
+from inspect import Signature
+from typing import TYPE_CHECKING, Any, Concatenate, Final, TypeAlias
+
+import anyio
+import attrs
+from anyio import to_thread
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from mpflow import (
+    FormData,
+    Part,
+    PartInfo,
+    RouteError,
+    ServiceFailed,
+    UnsupportedCoding,
+    accepted_needs,
+    signature_over,
+)
+from mpflow.errors import excerpt
+from mpflow_handlers.relaying import Received, check_url, library, once, shown, trusted
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Forward", "Forwarded"]
+
+ANSWER_BYTES: Final = 64 * 1024
+"""Bytes of the service's answer that are kept."""
+
+_EXCERPT: Final = 200
+"""Bytes of a refusal that its error shows."""
+
+_UNDO: Final = 30.0
+"""Seconds that undoing has, as a rollback has."""
+
+# RFC 9110, 7.6.1, and what says where the body ends or which host is meant.
+_HOP_BY_HOP: Final = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host"),
+    }
+)
+
+_Headers: TypeAlias = Mapping[str, str]
+
+
+@attrs.frozen
+class Forwarded:
+    """What the service answered: its `status` (2xx), `headers`, and the first 64 KiB of its body.
+
+    `is_whole` is False where the body was longer. It is as it came: with a content coding, if the
+    service used one, though it was asked not to.
+    """
+
+    status: int
+    headers: CIMultiDictProxy[str] = attrs.field(repr=False)
+    body: bytes = attrs.field(repr=False)
+    is_whole: bool
+
+
+Undo: TypeAlias = "Callable[[Forwarded, httpx.AsyncClient], Awaitable[object]]"
+
+
+def _url_or_maker(forward: Any, field: Any, url: Any) -> None:
+    if callable(url):
+        library()
+    else:
+        check_url(url)
+
+
+def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers if they may be set; `RouteError` for those of the connection."""
+    for name in headers:
+        if name.lower() in _HOP_BY_HOP:
+            raise RouteError(f"expected headers of the message, got {excerpt(name)}")
+    return headers
+
+
+def _headers_or_maker(forward: Any, field: Any, headers: Any) -> None:
+    if headers is not None and not callable(headers):
+        check_headers(headers)
+
+
+@attrs.frozen
+class Forward:
+    """Sends the part on to another HTTP service while it comes; gives `Forwarded`. Needs httpx.
+
+    `url` is where to, or a callable that makes it of the `PartInfo` and, by the names of its other
+    parameters, of what the route `needs`. The body is that of the part, without its transfer
+    encoding, unless the route's `decode` says otherwise; with `as_form` it is a form of one file,
+    under the part's name or the one that `as_form` gives. Of the part's headers only its content
+    type goes on, and its content coding where that was kept; never cookies, authorization or
+    anything else. `headers` are set beside them, or over them; a callable makes them as `url`
+    does. Those of the connection raise `RouteError`.
+
+    `client` is an `httpx.AsyncClient`, whose connections are used again; without it each part gets
+    a client of its own. Redirects are not followed: the body is sent once. `timeout` is in seconds
+    for each step (to connect, to write a chunk, to hear the answer), None for no limit.
+
+    The service is read and written at the speed of the slowest; nothing is gathered. A part that
+    is cut, a cancellation or a failure ends the connection before the body is complete, so that
+    the service can tell. An answer other than 2xx raises `ServiceFailed`, status 502, as do
+    failures of the connection; a timeout, status 504.
+
+    **The service has the part before the flow commits.** Where that matters, `undo` is awaited at
+    a rollback, with the `Forwarded` and a client, within 30 s: it may send a DELETE, say.
+    Undoing is not possible where no answer came: such a service has to forget what nobody names.
+    """
+
+    url: str | Callable[Concatenate[PartInfo, ...], str] = attrs.field(
+        validator=_url_or_maker, repr=lambda url: shown(url) if isinstance(url, str) else repr(url)
+    )
+    method: str = attrs.field(default="POST", kw_only=True)
+    headers: _Headers | Callable[Concatenate[PartInfo, ...], _Headers] | None = attrs.field(
+        default=None, kw_only=True, validator=_headers_or_maker, hash=False, repr=False
+    )
+    as_form: bool | str = attrs.field(default=False, kw_only=True)
+    client: httpx.AsyncClient | None = attrs.field(default=None, kw_only=True)
+    timeout: float | None = attrs.field(default=60.0, kw_only=True)
+    undo: Undo | None = attrs.field(default=None, kw_only=True)
+
+    @property
+    def call_signature(self) -> Signature:
+        """What it is called with, for the check when it is registered."""
+        return signature_over(*(made for made in (self.url, self.headers) if callable(made)))
+
+    @asynccontextmanager
+    async def __call__(self, part: Part, **needs: Any) -> AsyncGenerator[Forwarded, None]:
+        body, headers = self._message(part)
+        url, more = self.url, self.headers
+        if not isinstance(url, str):
+            url = check_url(url(part.info, **accepted_needs(url, needs)))
+        if callable(more):
+            more = check_headers(more(part.info, **accepted_needs(more, needs)))
+        headers.update(more or {})
+        forwarded = await self._send(url, headers, body)
+        try:
+            yield forwarded
+        except BaseException:
+            if self.undo is not None:
+                with anyio.CancelScope(shield=True), anyio.fail_after(_UNDO):
+                    async with self._client() as client:
+                        await self.undo(forwarded, client)
+            raise
+
+    def _message(self, part: Part) -> tuple[AsyncIterable[bytes], CIMultiDict[str]]:
+        """The body, and the headers that belong to it."""
+        stream, kind = part.stored(), part.headers.get("Content-Type")
+        headers: CIMultiDict[str] = CIMultiDict({"Accept-Encoding": "identity"})
+        if self.as_form is not False:
+            name = self.as_form if isinstance(self.as_form, str) else part.name or "file"
+            form = FormData()
+            form.add(name, Received(stream), filename=part.filename, content_type=kind)
+            headers["Content-Type"] = form.content_type
+            return form, headers
+        if kind is not None:
+            headers["Content-Type"] = kind
+        if _keeps_coding(part):
+            headers["Content-Encoding"] = ", ".join(part.headers.getall("Content-Encoding"))
+        return stream, headers
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncGenerator[httpx.AsyncClient, None]:
+        """The client that was given, or one for this part."""
+        if self.client is not None:
+            yield self.client
+            return
+        trust = await to_thread.run_sync(trusted)  # the first time, files are read
+        async with library().AsyncClient(timeout=self.timeout, verify=trust) as client:
+            yield client
+
+    async def _send(
+        self, url: str, headers: CIMultiDict[str], body: AsyncIterable[bytes]
+    ) -> Forwarded:
+        httpx = library()
+        where = f"{self.method} {shown(url)}"
+        try:
+            async with self._client() as client:
+                request = self._request(client, url, headers, body)
+                answer = await client.send(request, stream=True, follow_redirects=False)
+                try:
+                    forwarded = await _taken(answer)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await answer.aclose()
+        except httpx.HTTPError as error:
+            late = isinstance(error, httpx.TimeoutException)
+            raise ServiceFailed(
+                f"expected {where} to be answered, got {type(error).__name__}: "
+                f"{excerpt(str(error), limit=_EXCERPT)}",
+                status=504 if late else None,
+            ) from error
+        if not 200 <= forwarded.status < 300:
+            raise ServiceFailed(
+                f"expected {where} to be answered with 2xx, got {forwarded.status}: "
+                f"{excerpt(forwarded.body, limit=_EXCERPT)}"
+            )
+        return forwarded
+
+    def _request(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        headers: CIMultiDict[str],
+        body: AsyncIterable[bytes],
+    ) -> httpx.Request:
+        """The request as the client would send it, with the body as it comes."""
+        made = client.build_request(
+            self.method, url, headers=list(headers.items()), timeout=self.timeout
+        )
+        if "Content-Length" not in headers:
+            made.headers.pop("Content-Length", None)  # of the empty body
+            made.headers["Transfer-Encoding"] = "chunked"
+        return library().Request(  # type: ignore[no-any-return] # httpx is imported late
+            made.method,
+            made.url,
+            headers=made.headers,
+            stream=once()(body),
+            extensions=made.extensions,
+        )
+
+
+async def _taken(answer: httpx.Response) -> Forwarded:
+    """The answer, its body up to `ANSWER_BYTES`. It is not decoded: it may be a bomb."""
+    body = bytearray()
+    with anyio.CancelScope() as scope:
+        async for chunk in answer.aiter_raw():
+            body += chunk[: ANSWER_BYTES + 1 - len(body)]
+            if len(body) > ANSWER_BYTES:
+                scope.cancel()  # ends httpx's generators, which leaving them would not
+    headers = CIMultiDictProxy(CIMultiDict(answer.headers.multi_items()))
+    whole = len(body) <= ANSWER_BYTES
+    return Forwarded(answer.status_code, headers, bytes(body[:ANSWER_BYTES]), whole)
+
+
+def _keeps_coding(part: Part) -> bool:
+    """Whether what is stored of the part still has the content coding that its headers name."""
+    if part.decode_policy == "all" or "Content-Encoding" not in part.headers:
+        return False
+    try:
+        return part.decoded(transfer=False) is not part
+    except UnsupportedCoding:
+        return True  # it is kept because nobody here knows it; the service may
