@@ -165,7 +165,7 @@ def clients(session: nox.Session) -> None:
     The system has to have curl, Node with npm, and Go (Debian: curl, npm, golang-go).
     """
     install_for_tests(session)
-    session.install("requests>=2.32", *PEERS, *MESSAGES)
+    session.install("pyarrow>=21", "requests>=2.32", *PEERS, *MESSAGES)
     node = Path(session.create_tmp()).resolve()
     session.run("npm", "install", "--silent", f"--prefix={node}", *NODE_PEERS, external=True)
     env = {"NODE_PATH": str(node / "node_modules")}
