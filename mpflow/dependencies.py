@@ -49,7 +49,8 @@ def _check_circles(routes: Sequence[Route[Any]], given: frozenset[str]) -> None:
         if len(stuck) == len(left):
             chain = " needs ".join(_circle(stuck, met))
             raise RouteError(f"these needs can never be met: {chain}")
-        met |= {route.key for route in left if route.key is not None and route not in stuck}
+        waits = set(stuck)
+        met |= {route.key for route in left if route.key is not None and route not in waits}
         left = stuck
 
 

@@ -6,7 +6,8 @@ Knows: the file, and how much may be in it. Must not know: which parts are kept,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from tempfile import TemporaryFile
 from threading import Lock
 from typing import IO
@@ -38,6 +39,7 @@ class Spool:
         self._end = 0  # of what has its place in the file
         self._file: IO[bytes] | None = None
         self._lock = Lock()
+        self._users = 0  # threads at work on the file
         self._closed = False
 
     def begin(self, part: PartRef) -> Keeping:
@@ -68,37 +70,59 @@ class Spool:
 
     async def add(self, data: bytes) -> tuple[int, int]:
         """Write a block; where it begins and ends."""
-        self._refuse_closed()
         # Its place is taken before it is written: another part may be kept meanwhile.
         start, self._end = self._end, self._end + len(data)
         await to_thread.run_sync(self._write, data, start)
         return start, start + len(data)
 
-    def _write(self, data: bytes, at: int) -> None:
-        with self._lock:
-            if self._file is None:
-                self._file = TemporaryFile(prefix="mpflow-")  # noqa: SIM115 - closed by `close`
-        left = memoryview(data)
-        while left:
-            done = os.pwrite(self._file.fileno(), left, at)
-            left, at = left[done:], at + done
-
     async def read(self, at: int, size: int) -> bytes:
         """The bytes that stand at `at`, at most `BLOCK` of them."""
-        self._refuse_closed()
-        file = self._file
-        assert file is not None  # nobody asks for what was never written
-        return await to_thread.run_sync(os.pread, file.fileno(), min(size, BLOCK), at)
+        return await to_thread.run_sync(self._read, at, min(size, BLOCK))
+
+    def _write(self, data: bytes, at: int) -> None:
+        with self._in_use() as fd:
+            left = memoryview(data)
+            while left:
+                done = os.pwrite(fd, left, at)
+                left, at = left[done:], at + done
+
+    def _read(self, at: int, size: int) -> bytes:
+        with self._in_use() as fd:
+            return os.pread(fd, size, at)
+
+    @contextmanager
+    def _in_use(self) -> Generator[int]:
+        """The descriptor, which stays that of the file as long as a thread uses it.
+
+        On asyncio a task may be cancelled past all scopes. Then nobody waits for its thread, and
+        the file may be closed while that is at work.
+        """
+        with self._lock:
+            self._refuse_closed()
+            if self._file is None:
+                self._file = TemporaryFile(prefix="mpflow-")  # noqa: SIM115 - closed by `close`
+            file = self._file
+            self._users += 1
+        try:
+            yield file.fileno()
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._close_unused()
 
     def _refuse_closed(self) -> None:
         if self._closed:
             raise anyio.ClosedResourceError("what was kept of the parts is gone: it was closed")
 
     def close(self) -> None:
-        """Close the file, which removes it."""
-        self._closed = True
-        file, self._file = self._file, None
-        if file is not None:
+        """Close the file, which removes it; if a thread still uses it, that does it at its end."""
+        with self._lock:
+            self._closed = True
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._closed and not self._users and self._file is not None:
+            file, self._file = self._file, None
             file.close()
 
 

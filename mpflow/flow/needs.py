@@ -7,6 +7,7 @@ Must not know: how handlers are called, or where a part waits meanwhile.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
@@ -31,6 +32,9 @@ class NeedsOfFlow:
     on_failed: Callable[[Record, Exception], None]
     _seen: dict[str, Record] = attrs.field(factory=dict[str, Record])
     _waiting: dict[str, list[Record]] = attrs.field(factory=dict[str, list[Record]])
+    # Keys for which nothing more has to come: what is so once, stays so.
+    _clear: set[str] = attrs.field(factory=set[str])
+    _settled: deque[Record] = attrs.field(factory=deque[Record])
 
     def arrived(self, record: Record) -> None:
         """A part has come: what it needs is looked up, or waited for.
@@ -89,30 +93,41 @@ class NeedsOfFlow:
                 return _dependency_failed(record, other)
         return None
 
-    def _chain(
-        self, key: str, path: tuple[str, ...] = (), clear: set[str] | None = None
-    ) -> tuple[str, ...] | None:
-        """The keys from `key` to one that has not been seen, or to one of `path`; None if there
-        is no such: then nothing more has to come before the result of `key`.
+    def _chain(self, key: str) -> tuple[str, ...] | None:
+        """The keys from `key` to one that has not been seen, or to one before it on the way; None
+        if there is no such: then nothing more has to come before the result of `key`.
 
         A part that failed, as a need of it did, still waits for its needs here: what is in order is
         a matter of the wire, never of how soon a handler fails.
         """
-        clear = set() if clear is None else clear
-        record = self._seen.get(key)
-        if record is None or key in path:
-            return (*path, key)
-        if key in clear or (record.answered and not record.awaits):
-            return None
-        for further in record.awaits or ():
-            chain = self._chain(further, (*path, key), clear)
-            if chain is not None:
-                return chain
-        clear.add(key)
+        # Not one call a key: there may be more of them than Python's stack holds.
+        path: dict[str, None] = {}
+        todo = [iter((key,))]
+        while todo:
+            further = next(todo[-1], None)
+            if further is None:
+                todo.pop()
+                if path:
+                    self._clear.add(path.popitem()[0])
+                continue
+            record = self._seen.get(further)
+            if record is None or further in path:
+                return (*path, further)
+            if further not in self._clear:
+                path[further] = None
+                todo.append(iter(tuple(record.awaits or ())))
         return None
 
     def settled(self, record: Record) -> None:
         """A part that others may need has its answer, or has failed."""
+        self._settled.append(record)
+        if len(self._settled) == 1:
+            while self._settled:  # what fails with it is settled in turn
+                self._tell(self._settled[0])
+                self._settled.popleft()
+
+    def _tell(self, record: Record) -> None:
+        """Tell those who wait for a part what became of it."""
         key = record.route.key
         if key is None or not record.answered or self._seen.get(key) is not record:
             return  # of a part that ends without an answer, nobody learns but the flow, which ends

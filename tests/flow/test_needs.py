@@ -6,6 +6,7 @@ Must not know: how a flow keeps what waits.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from mpflow import (
     MissingParts,
+    MultipartReader,
     Order,
     Part,
     Results,
@@ -24,6 +26,9 @@ from mpflow import (
     SurplusPart,
     UnmetNeed,
 )
+from mpflow.predicates import sniff
+from mpflow.testing import PartSpec, content_type_of
+from mpflow.testing import body as make_body
 from mpflow_handlers import Nested, Tee
 from tests.flow.support import Chunks, Diary, Field, cut, form, nested, read, reader
 
@@ -71,7 +76,7 @@ async def test_values_in_order_and_spooled_by_every_chunking(slots: int) -> None
         router.add(take, name="d", needs=["c", "a"], order="spool")
         return router
 
-    a = (b"1", {})
+    a: tuple[bytes, dict[str, Any]] = (b"1", {})
     b = (b"22", {"it": a, "me": "me", "again": a})
     c = (b"333", {"b": b})
     d = (b"", {"c": c, "a": a})
@@ -93,7 +98,7 @@ async def test_large_parts(handler: Any, size: int | None) -> None:
     router.add(handler, name="c", needs="b")
     body = form(("b", BIG), ("a", BIG[1:]), ("c", BIG[2:]))
     results = await router.dispatch(reader(body, size=size))
-    a = (BIG[1:], {})
+    a: tuple[bytes, dict[str, Any]] = (BIG[1:], {})
     b = (BIG, {"a": a})
     assert [item.value for item in results] == [b, a, (BIG[2:], {"b": b})]
     assert [item.part.size for item in results] == [len(BIG), len(BIG) - 1, len(BIG) - 2]
@@ -187,7 +192,7 @@ async def test_reject_of_a_part_that_waits_for_a_spooled_one() -> None:
     assert diary.rolled_back == ["z"]
     # Once what it waits for has come, it is in order again.
     results = await router.dispatch(reader(form(("b", b"2"), ("a", b"1"), ("c", b"3"), ("z", b""))))
-    a = (b"1", {})
+    a: tuple[bytes, dict[str, Any]] = (b"1", {})
     assert results["c"] == (b"3", {"b": (b"2", {"a": a})})
 
 
@@ -206,6 +211,44 @@ async def test_spooled_only_if_it_must_be() -> None:
         source = Chunks(cut(form(*[(name, b"x" * 500) for name in names]), 20))
         await router.dispatch(reader(source))
     assert before_the_end == [False, True]
+
+
+async def test_a_spooled_part_is_the_part_that_came() -> None:
+    """Its headers, codings, lines and sizes are those of the wire; it may be sniffed before."""
+
+    async def look(part: Part, a: bytes) -> list[Any]:
+        found: list[Any] = [part.info.size, part.filename, part.bytes_received]
+        found += [await part.peek(4), await part.readline(), await part.text()]
+        return [*found, part.bytes_received]
+
+    def undone(part: Part, a: bytes) -> Any:  # whether it has two phases shows when it is called
+        @asynccontextmanager
+        async def manage() -> AsyncGenerator[bytes, None]:
+            yield await part.read(decode=True)
+
+        return manage()
+
+    router = Router(max_handlers=1)
+    router.add(read, name="a")
+    router.add(look, sniff(7, lambda data: data == b"line on"), needs="a", order="spool", key="b")
+    router.add(undone, content_type="text/html", needs="a", order="spool", key="c")
+    headers = {"Content-Transfer-Encoding": "base64"}
+    body = make_body(
+        [
+            PartSpec(b"line one\r\nline two", filename="x.txt"),
+            PartSpec(b64encode(BIG), content_type="text/html", headers=headers),
+            ("a", "1"),
+        ]
+    )
+    for size in (1, 5000, len(body)):
+        if size == 1:
+            body_now, big = body.replace(b64encode(BIG), b"YWJj"), b"abc"
+        else:
+            body_now, big = body, BIG
+        chunks = Chunks(cut(body_now, size))
+        results = await router.dispatch(MultipartReader(chunks, content_type_of()))
+        assert results["b"] == [18, "x.txt", 0, b"line", b"line one\r\n", "line two", 18]
+        assert results["c"] == big
 
 
 # -- parts that never come, or twice ----------------------------------------------------------

@@ -130,10 +130,31 @@ async def test_a_dependent_of_a_collected_failure_may_abort(names: str, slots: i
     assert isinstance(caught.value.__cause__, Boom)
 
 
-async def test_the_status_is_that_of_the_cause() -> None:
-    async def too_much(part: Part) -> None:
-        await part.read(limit=1)
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_a_chain_longer_than_the_stack(backwards: bool) -> None:
+    count = 350
+    limits = Limits(max_parts=None, max_total_header_bytes=None)
 
+    async def late(part: Part) -> None:
+        for _ in range(0 if backwards else 300):
+            await checkpoint()
+        raise Boom
+
+    router = Router(limits=limits)
+    router.add(late, name="k0", on_error="collect")
+    for i in range(1, count):
+        router.add(take, name=f"k{i}", needs=f"k{i - 1}", order="spool", on_error="collect")
+    fields = [(f"k{i}", b"") for i in range(count)]
+    if backwards:
+        fields.reverse()
+    results = await router.dispatch(reader(form(*fields)))
+    assert len(results.errors) == count
+    with pytest.raises(MissingParts) as caught:
+        await router.dispatch(reader(form(*[field for field in fields if field[0] != "k0"])))
+    assert caught.value.missing == ("'k0'",)
+
+
+async def test_the_status_is_that_of_the_cause() -> None:
     router = Router()
     router.add(take, name="a", max_bytes=1, on_error="collect")
     router.add(take, name="b", needs="a", on_error="collect")

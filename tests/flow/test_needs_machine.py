@@ -112,13 +112,14 @@ def ways(draw: st.DrawFn, key: int, second: bool, calm: bool) -> Way:
     most = min(3, len(lower))
     needs = draw(st.lists(st.sampled_from(lower), max_size=most, unique=True)) if lower else []
     orders: list[Any] = ["spool"] if calm else ["spool", "spool", "reject"]
+    fails: list[Any] = ["no"] * 9 + ["before", "after"]
     return Way(
         key=f"k{key}",
         needs=(*needs, *(["given"] if draw(rarely) else [])),
         order=draw(st.sampled_from(orders)),
         kind=draw(st.sampled_from(["one", "two", "two", "nested"])),
         on_error=draw(st.sampled_from(["abort", "collect"])),
-        fails=draw(st.sampled_from(["no"] * 9 + ["before", "after"])),
+        fails=draw(st.sampled_from(fails)),
         reads=not draw(rarely),
         pause=draw(st.tuples(st.integers(0, 3), st.integers(0, 3))),
         second=second,

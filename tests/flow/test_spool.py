@@ -5,10 +5,12 @@ Knows: the spool, descriptors, faults of a disk. Must not know: which parts need
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
 import tempfile
+import threading
 import tracemalloc
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -22,6 +24,7 @@ from mpflow import LimitExceeded, Limits, Part, PartRef, Router
 from mpflow.spool import BLOCK, Keeping, Spool, SpooledBody
 from mpflow_handlers import Nested
 from tests.flow.support import Chunks, Diary, Field, cut, form, nested, notes, read, reader
+from tests.support import cancelled, only_asyncio
 
 pytestmark = pytest.mark.anyio
 
@@ -233,6 +236,58 @@ class TestInAFlow:
         assert peak < 6 * BLOCK
 
 
+class TestCancelled:
+    @only_asyncio
+    @pytest.mark.parametrize("call", ["pwrite", "pread"])
+    async def test_past_all_scopes(
+        self, call: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A thread that is left behind keeps its descriptor to itself, and closes it at its end."""
+        begun, go, done = threading.Event(), threading.Event(), threading.Event()
+        real: Callable[..., Any] = getattr(os, call)
+        left: list[str] = []
+
+        def slow(fd: int, *args: Any) -> Any:
+            begun.set()
+            assert go.wait(20)
+            left.append(os.readlink(f"/proc/self/fd/{fd}"))
+            done.set()
+            return real(fd, *args)
+
+        monkeypatch.setattr(os, call, slow)
+        router = Router()
+        router.add(read, name="a")
+        router.add(take, name="b", needs="a", order="spool")
+        source = reader(form(("b", DATA), ("a", b"")), size=50_000)
+        task = asyncio.ensure_future(router.dispatch(source))
+        while not begun.is_set():
+            await checkpoint()
+        task.cancel()
+        if call == "pread":  # in a handler: the flow ends its tasks, and waits for their threads
+            go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go.set()
+        assert done.wait(20)
+        assert left[0].startswith(str(folder))
+        while opened(folder):
+            await checkpoint()
+
+    async def test_after_any_number_of_passes(self) -> None:
+        """Wherever it is: between two chunks, in a thread, in a handler."""
+        router = Router(max_handlers=1)
+        router.add(read, name="a")
+        router.add(take, name="b", needs="a", order="spool")
+        router.add(take, name="c", needs="b", order="spool")
+        body = form(("c", DATA), ("b", b"x" * 1000), ("a", b""))
+        cut_short = 0
+        for after in range(0, 120, 3):
+            cut_short += await cancelled(
+                lambda: router.dispatch(reader(body, size=20_000)), after=after
+            )
+        assert cut_short >= 10
+
+
 class Faulty:
     """A system call that fails the n-th time."""
 
@@ -308,8 +363,15 @@ class TestADisk:
 
     async def test_short_writes_and_reads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pwrite, pread = os.pwrite, os.pread
-        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:70_001], at))
-        monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, min(size, 60_001), at))
+
+        def write(fd: int, data: bytes, at: int) -> int:
+            return pwrite(fd, data[:70_001], at)
+
+        def read(fd: int, size: int, at: int) -> bytes:
+            return pread(fd, min(size, 60_001), at)
+
+        monkeypatch.setattr(os, "pwrite", write)
+        monkeypatch.setattr(os, "pread", read)
         diary = Diary()
         results = await self.router(diary).dispatch(reader(self.BODY, size=50_000))
         assert (results["b"], results["c"], results["d"]) == (DATA, b"small", DATA)
