@@ -88,7 +88,10 @@ class PartStarted(PartReport):
 
 @attrs.frozen(kw_only=True)
 class PartProgress(PartReport):
-    """Bytes of a part came that does not fit into one piece: `size` so far."""
+    """Bytes of a part came that does not fit into one piece: `size` so far.
+
+    It may come before `PartStarted`: a part is read while its handler waits for a slot.
+    """
 
     size: int
 

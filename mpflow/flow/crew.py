@@ -250,6 +250,7 @@ class Crew(Pool):
                 failure = HandlerCancelled(text, part=record.info.ref)
                 failure.__cause__ = error
                 record.outcome = failure
+                self._report_failure(record, failure)
                 self.on_failure(record, failure)
                 return failure
             NativeTask().take_back()
@@ -272,4 +273,10 @@ class Crew(Pool):
         record.outcome = error
         if record.decision is None or is_fatal(error):
             record.note(error)
+            self._report_failure(record, error)
             self.on_failure(record, error)
+
+    def _report_failure(self, record: Record, error: BaseException) -> None:
+        """Of a handler that failed while it waited. What a decision leads to, others report."""
+        if self.reporter is not None and record.decision is None:
+            self.reporter.failed_waiting(record, error)

@@ -44,6 +44,8 @@ class Pool(ABC):
     watch: Watch
     unanswered: int = attrs.field(default=0, init=False)
     closing: bool = attrs.field(default=False, init=False)
+    shortages: int = attrs.field(default=0, init=False)
+    """How often something was ready and there was no slot for it."""
     _context: contextvars.Context = attrs.field(factory=contextvars.copy_context, init=False)
     _values: tuple[object, ...] = attrs.field(default=(), init=False)
     _ready: deque[Record] = attrs.field(factory=deque[Record], init=False)
@@ -203,9 +205,10 @@ class Pool(ABC):
 
     def _kick(self) -> None:
         """Have a worker look at what is ready, if a slot is free."""
-        if not self._ready or self._running >= self.slots or self.closing:
+        if not self._ready or self.closing:
             return
-        if self._nested >= MAX_NESTED:
+        if self._running >= self.slots or self._nested >= MAX_NESTED:
+            self.shortages += 1
             return
         self._coming = True
         if self._idle:
@@ -242,10 +245,13 @@ class Pool(ABC):
             self._ready_bytes -= record.counted
             self._running += 1
             record.holds_slot = True
+            record.shortages = self.shortages
             self._make_room()
             if record.two_phase is not True:
                 return record
             self._start(self._hold(record))
+        if self._ready:
+            self.shortages += 1
         return None
 
     async def _work(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from inspect import isawaitable
 from typing import Any, Literal
 
 import attrs
@@ -31,6 +32,7 @@ from mpflow.reader import MultipartReader
 from mpflow.reports import Observer
 from mpflow.router import RouteTable
 from mpflow.routes import Route
+from mpflow.signatures import handler_name
 from mpflow.spool import Keeping
 from mpflow.wire import BodyEnd, Limits, NeedData, PartBegin, PartData, WholePart
 from mpflow.wire.headers import Head
@@ -96,10 +98,7 @@ class Pump(Transaction):
     async def _pump(self) -> None:
         self._watch.at_most(*(route.timeout for route in self._table.routes))
         try:
-            for hook in self._table.hooks:
-                verdict = hook(self._reader.headers)
-                if verdict is not None:
-                    await verdict
+            await self._ask_before()
             await self._reader.claim()
             self._widen()
             if any(route.needs for route in self._table.routes):
@@ -116,6 +115,19 @@ class Pump(Transaction):
                 self._reader.poll()
         if self._crew.unanswered:
             self._watch_time()
+
+    async def _ask_before(self) -> None:
+        """Call the hooks, in order, before a byte is read."""
+        for hook in self._table.hooks:
+            verdict: object = hook(self._reader.headers)
+            if isawaitable(verdict):
+                verdict = await verdict
+            if verdict is not None:
+                # One that says False means to refuse, and would let everything pass.
+                raise RouteError(
+                    f"expected the hook {handler_name(hook)} to give None, got "
+                    f"{type(verdict).__name__}: it raises Rejected to refuse"
+                )
 
     def _check_missing(self) -> None:
         """All that did not come, together: required parts, and what other parts wait for."""

@@ -72,6 +72,8 @@ class Record:
     over: LimitExceeded | None = None
     """Set when the part passed its route's `max_bytes` and the route collects failures."""
     holds_slot: bool = False
+    shortages: int = 0
+    """How often its crew had lacked a slot when the record got one."""
     descriptors: int = 0
     """Files that the handler keeps open until the commit."""
 

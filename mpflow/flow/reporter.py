@@ -47,8 +47,9 @@ class Reporter:
     now: Callable[[], float]
     flow: FlowRef
     _begun: dict[Record, float] = attrs.field(factory=dict[Any, float])
-    _came: dict[Record, float] = attrs.field(factory=dict[Any, float])
-    _ready: dict[Record, float] = attrs.field(factory=dict[Any, float])
+    # When each came, and had all it needs; and how often there had been no slot until then.
+    _came: dict[Record, tuple[float, int]] = attrs.field(factory=dict[Any, Any])
+    _ready: dict[Record, tuple[float, int]] = attrs.field(factory=dict[Any, Any])
 
     @classmethod
     def of(
@@ -101,21 +102,22 @@ class Reporter:
 
     def came(self, record: Record) -> None:
         """A part was submitted."""
-        self._came[record] = self.now()
+        self._came[record] = self.now(), record.crew.shortages
 
     def is_ready(self, record: Record) -> None:
         """A part that was held back has all it needs."""
-        self._ready[record] = self.now()
+        self._ready[record] = self.now(), record.crew.shortages
 
     def started(self, record: Record) -> None:
         now = self.now()
         self._begun[record] = now
-        came = self._came.pop(record, now)
-        ready = self._ready.pop(record, came)
-        if ready > came:
+        came = self._came.pop(record, (now, record.crew.shortages))
+        ready, shortages = self._ready.pop(record, came)
+        if ready > came[0]:
             on = tuple(needed.info.ref for needed in record.needed)
-            self._waited(record, "need", ready - came, on)
-        if now > ready:
+            self._waited(record, "need", ready - came[0], on)
+        if now > ready and record.shortages > shortages:
+            # Else a slot was free, and only a pass of the scheduler lay between.
             self._waited(record, "slot", now - ready)
         self._tell_part(PartStarted, record)
 
@@ -150,6 +152,10 @@ class Reporter:
             self._tell_part(PartFinished, record, value=record.value, seconds=seconds)
         else:
             self._tell_part(PartCancelled, record)
+
+    def failed_waiting(self, record: Record, error: BaseException) -> None:
+        """A handler that had answered has failed before anything was decided."""
+        self._tell_part(PartFailed, record, error=error, is_collected=False, seconds=0.0)
 
     def decided(self, record: Record, *, commits: bool, error: BaseException | None) -> None:
         """A handler that waited has ended its second phase."""
