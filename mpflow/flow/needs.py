@@ -64,23 +64,25 @@ class NeedsOfFlow:
 
     def _ask(self, record: Record) -> None:
         route = record.route
-        values = record.values = dict[str, object]()
-        record.awaits = {}
-        needed: dict[Record, None] = {}
-        for parameter, key in route.needs.items():
-            if key in self.given:
-                values[parameter] = self.given[key]
-                continue
+        asked = {name: key for name, key in route.needs.items() if key not in self.given}
+        values = record.values = {
+            name: self.given[key] for name, key in route.needs.items() if name not in asked
+        }
+        for key in asked.values():
             chain = self._chain(key)
             if chain is not None:
+                # Before it waits for any: one that is refused waits for nothing.
                 if route.order == "reject":
                     raise _out_of_order(record, chain)
                 record.spooled = True
+        record.awaits = {}
+        needed: dict[Record, None] = {}
+        for name, key in asked.items():
             other = self._seen.get(key)
             if other is not None:
                 needed[other] = None
             if other is not None and other.answered and other.error is None:
-                values[parameter] = other.value
+                values[name] = other.value
             elif key not in record.awaits:
                 record.awaits[key] = other
                 self._waiting.setdefault(key, []).append(record)
@@ -132,8 +134,8 @@ class NeedsOfFlow:
         if key is None or not record.answered or self._seen.get(key) is not record:
             return  # of a part that ends without an answer, nobody learns but the flow, which ends
         for waiting in self._waiting.pop(key, ()):
-            if waiting.settled:
-                continue
+            if not waiting.held_back:
+                continue  # it failed already, or was refused when it came
             if record.error is not None:
                 self.on_failed(waiting, _dependency_failed(waiting, record))
                 continue

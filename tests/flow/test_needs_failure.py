@@ -130,6 +130,41 @@ async def test_a_dependent_of_a_collected_failure_may_abort(names: str, slots: i
     assert isinstance(caught.value.__cause__, Boom)
 
 
+@pytest.mark.parametrize("passes", range(8))
+async def test_a_part_that_is_refused_waits_for_nothing(passes: int) -> None:
+    """What it needs fails while the flow is about to end: that is no failure of the part."""
+
+    async def fails_soon(part: Part) -> None:
+        for _ in range(passes):
+            await checkpoint()
+        raise Boom
+
+    router = Router()
+    router.add(fails_soon, name="a", on_error="collect")
+    router.add(take, name="later")
+    router.add(take, name="b", needs=["a", "later"])
+    for size in (30, 60, None):
+        with pytest.raises(UnmetNeed, match="expected 'later' before it"):
+            await router.dispatch(reader(form(("a", b""), ("b", b"")), size=size))
+
+
+@pytest.mark.parametrize("passes", range(8))
+async def test_a_part_that_is_too_large_waits_for_nothing(passes: int) -> None:
+    async def fails_soon(part: Part) -> None:
+        for _ in range(passes):
+            await checkpoint()
+        raise Boom
+
+    router = Router()
+    router.add(fails_soon, name="a", on_error="collect")
+    router.add(take, name="b", needs="a", max_bytes=1)
+    for size in (1, 60, None):
+        with pytest.raises((LimitExceeded, DependencyFailed)) as caught:
+            await router.dispatch(reader(form(("a", b""), ("b", b"22")), size=size))
+        if size is None:  # that it is too large is known before `a` can fail
+            assert isinstance(caught.value, LimitExceeded)
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 async def test_a_chain_longer_than_the_stack(backwards: bool) -> None:
     count = 350
