@@ -7,7 +7,7 @@ Must not know: where the bytes go otherwise, or who says what they should hash t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from inspect import Parameter, Signature
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -19,7 +19,7 @@ from anyio.abc import ByteReceiveStream
 from mpflow import InvalidContent, Part, RouteError, signature_over
 from mpflow_handlers.batches import gather
 from mpflow_handlers.digestfields import FIELDS
-from mpflow_handlers.expected import Expected, Told, expected_of, nothing_told, tell
+from mpflow_handlers.expected import Expected, Teller, expected_of, nothing_told, tell
 
 __all__ = ["Digest", "Hash", "algorithm_names", "hexdigests", "new_hashes", "update"]
 
@@ -112,7 +112,7 @@ class Digest:
     def __init__(
         self,
         *algorithms: str,
-        expected: str | Mapping[str, str | bytes] | Callable[..., Told] | None = None,
+        expected: Teller | str | Mapping[str, str | bytes] | None = None,
         required: bool = True,
     ) -> None:
         default = FIELDS.get(expected.lower(), ()) if isinstance(expected, str) else ()

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Concatenate, Final, TypeAlias, cast
 
 from mpflow import InvalidContent, PartInfo, RouteError, accepted_needs
 from mpflow_handlers.digestfields import FIELDS, field_digests
 
-__all__ = ["Expected", "Told", "expected_of", "nothing_told", "tell"]
+__all__ = ["Expected", "Teller", "Told", "expected_of", "nothing_told", "tell"]
 
 Told: TypeAlias = str | bytes | Mapping[str, str | bytes] | None
 """What a callable may give: a digest, digests by algorithm, or None."""
 
-Expected: TypeAlias = str | tuple[tuple[str, str], ...] | Callable[..., Told] | None
+Teller: TypeAlias = Callable[Concatenate[PartInfo, ...], Told]
+"""A callable that is asked for each part."""
+
+Expected: TypeAlias = str | tuple[tuple[str, str], ...] | Teller | None
 """The name of a header in lower case, algorithms with their digests, or a callable."""
 
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
@@ -29,7 +32,7 @@ def expected_of(value: object, algorithms: tuple[str, ...]) -> Expected:
     if value is None:
         return None
     if callable(value):
-        return cast("Callable[..., Told]", value)
+        return cast("Teller", value)
     if isinstance(value, str):
         return _field(value, algorithms)
     if not isinstance(value, Mapping):

@@ -68,8 +68,9 @@ class SyncHandler(Generic[_T]):
 
     Each call has a thread of its own, none of those that everything else shares. With a `limiter`
     as many of them as it has tokens are at work at the same time, in all flows; one that waits for
-    bytes does not count. 256 KiB of a part may wait for its thread, beside one piece and the 64 KiB
-    that the file holds.
+    bytes does not count. One that waits for its turn does not read: where the body has to wait for
+    it, `stall_timeout` runs. 256 KiB of a part may wait for its thread, beside one piece and the
+    64 KiB that the file holds.
     """
 
     function: Callable[..., _T]
@@ -187,5 +188,8 @@ class _Work(Generic[_T]):
         if self.inflow.error is not None:
             raise self.inflow.error
         if self.error is not None:
-            raise self.error
+            try:
+                raise self.error
+            finally:
+                self.error = None  # its traceback leads here: what the function held goes now
         return cast("_T", self.value)

@@ -12,6 +12,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -29,7 +30,7 @@ from mpflow import (
     TruncatedBody,
 )
 from mpflow.testing import PartSpec, body, content_type_of
-from mpflow_handlers import Spool, Spooled
+from mpflow_handlers import Spool, Spooled, cleanup
 from mpflow_handlers import kept as kept_module
 from tests.handlers.support import Pieces, descriptors, names, part_of
 
@@ -235,6 +236,34 @@ async def test_a_file_that_is_gone_already(tmp_path: Path) -> None:
             (tmp_path / name).unlink()
         with pytest.raises(FileNotFoundError):
             await spooled.read()
+
+
+async def test_gone_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = kept_module.Kept.read
+
+    def late(kept: kept_module.Kept, at: int, size: int) -> bytes:
+        kept.close()
+        return real(kept, at, size)
+
+    async with Spool(IN_FILE)(part_of(b"some")) as spooled:
+        stream = await spooled.open()
+        monkeypatch.setattr(kept_module.Kept, "read", late)
+        with pytest.raises(anyio.ClosedResourceError, match="its flow has ended"):
+            await stream.receive()
+
+
+async def test_no_thread_to_clean_up_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(*args: object, **options: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    spool = Spool(IN_FILE, directory=tmp_path)
+    call = spool(part_of(b"some", hold=False))
+    await call.__aenter__()
+    assert len(names(tmp_path)) == 1
+    monkeypatch.setattr(cleanup, "to_thread", SimpleNamespace(run_sync=none))
+    with pytest.raises(RuntimeError, match="can't start"):
+        await call.__aexit__(None, None, None)
+    assert names(tmp_path) == []
 
 
 async def test_a_file_that_somebody_cut(tmp_path: Path) -> None:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import asyncio
 import csv
 import errno
+import gc
 import gzip
 import hashlib
 import io
 import tarfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -36,7 +40,8 @@ from mpflow import (
     TruncatedBody,
 )
 from mpflow.testing import Bytewise, PartSpec, body, content_type_of
-from mpflow_handlers import Json, Save, SyncHandler, Tee
+from mpflow_handlers import Json, Save, SyncHandler, Tee, sync
+from mpflow_handlers.inflow import Inflow, InflowFile
 from tests.handlers.support import Pieces, names, part_of
 
 pytestmark = pytest.mark.anyio
@@ -471,6 +476,60 @@ async def test_it_takes_none_of_the_shared_threads() -> None:
             tasks.cancel_scope.cancel()
     finally:
         shared.total_tokens = before
+
+
+LIMITER = anyio.CapacityLimiter(2)
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_limiter_that_is_older_than_the_event_loop() -> None:
+    handler = SyncHandler(whole, limiter=LIMITER)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(handler, part_of(CHUNKS))
+    assert await handler(part_of(CHUNKS)) == DATA
+    assert LIMITER.borrowed_tokens == 0
+
+
+async def test_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def none(*args: object, **options: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(sync, "to_thread", SimpleNamespace(run_sync=none))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        await SyncHandler(whole)(part_of(CHUNKS))
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+def test_the_event_loop_has_ended(anyio_backend: Any) -> None:
+    async def make() -> Inflow:
+        return Inflow(anyio.CapacityLimiter(1))
+
+    inflow = anyio.run(make, backend=anyio_backend)
+    with pytest.raises(OSError, match="the event loop has ended") as caught:
+        InflowFile(inflow).read(5)
+    assert caught.value.errno == errno.ECANCELED
+
+
+async def test_nothing_that_it_held_stays() -> None:
+    class Held:
+        pass
+
+    def fail(file: io.BufferedReader, info: PartInfo) -> None:
+        held = Held()
+        refs.append(weakref.ref(held))
+        raise ZeroDivisionError
+
+    refs: list[weakref.ref[Held]] = []
+    gc.disable()
+    try:
+        with suppress(ZeroDivisionError):
+            await SyncHandler(fail)(part_of(CHUNKS))
+        for _ in range(3):
+            await checkpoint()
+        assert refs[0]() is None
+    finally:
+        gc.enable()
 
 
 # -- with others ------------------------------------------------------------------------------
