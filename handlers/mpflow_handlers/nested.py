@@ -27,9 +27,9 @@ class Nested:
     """
 
     router: Router
-    needs: Mapping[str, str] = attrs.field(default=(), converter=needs_of)
+    needs: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=needs_of)
 
     @asynccontextmanager
-    async def __call__(self, part: Part, **given: Any) -> AsyncGenerator[Results, None]:
+    async def __call__(self, part: Part, /, **given: Any) -> AsyncGenerator[Results, None]:
         async with self.router.flow(part.multipart(), given=given) as flow:
             yield flow.results

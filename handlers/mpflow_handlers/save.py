@@ -147,7 +147,7 @@ class Save:
         return signature_over(self.name) if callable(self.name) else signature_over()
 
     @asynccontextmanager
-    async def __call__(self, part: Part, **needs: Any) -> AsyncGenerator[Saved, None]:
+    async def __call__(self, part: Part, /, **needs: Any) -> AsyncGenerator[Saved, None]:
         stream = part.stored()
         staged = Staged(
             self.directory,

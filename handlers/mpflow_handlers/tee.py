@@ -44,7 +44,8 @@ class Tee:
 
     The children run side by side, as fast as the slowest of them. The failure of one fails the
     part, so that what the others stored is rolled back; `Tee.collect(handler)` makes an exception
-    for a child that may fail. Each child gets those of the route's `needs` that it takes.
+    for a child that may fail. Each child gets those of the route's `needs` that
+    are its own: what it says that it needs, and what its parameters take.
     """
 
     children: tuple[tuple[_Handler, Literal["abort", "collect"]], ...]
@@ -61,17 +62,18 @@ class Tee:
         return _Collected(handler)
 
     @property
-    def needs(self) -> Mapping[str, str]:
-        """What the children say that they need."""
+    def needs(self) -> Mapping[str, str] | None:
+        """What the children say that they need; None if none of them says anything."""
+        said = [getattr(handler, "needs", None) for handler, _ in self.children]
         merged: dict[str, str] = {}
-        for handler, _ in self.children:
-            for parameter, key in needs_of(getattr(handler, "needs", None)).items():
+        for own in said:
+            for parameter, key in needs_of(own).items():
                 if merged.setdefault(parameter, key) != key:
                     raise RouteError(
                         f"a child of a Tee needs {merged[parameter][:40]!a} as {parameter!r}, "
                         f"and another child needs {key[:40]!a}"
                     )
-        return merged
+        return None if all(own is None for own in said) else merged
 
     @property
     def call_signature(self) -> Signature:
@@ -79,12 +81,24 @@ class Tee:
         return signature_over(*(handler for handler, _ in self.children))
 
     @asynccontextmanager
-    async def __call__(self, part: Part, **needs: Any) -> AsyncGenerator[tuple[Any, ...], None]:
-        children = self.children
-        if needs:
-            children = tuple(
-                (partial(handler, **accepted_needs(handler, needs)), on_error)
-                for handler, on_error in children
-            )
+    async def __call__(self, part: Part, /, **needs: Any) -> AsyncGenerator[tuple[Any, ...], None]:
+        children: list[tuple[Callable[[Part], Any], Literal["abort", "collect"]]] = [
+            (_with(handler, needs), on_error) for handler, on_error in self.children
+        ]
         async with Branches(part, children) as values:
             yield values
+
+
+def _with(handler: _Handler, needs: Mapping[str, Any]) -> Callable[[Part], Any]:
+    """The child with those of the values that are its own.
+
+    They are what it takes; of a child that says what it needs, that, and what its parameters name.
+    """
+    if not needs:
+        return handler
+    own: Any = getattr(handler, "needs", None)
+    if own is None:
+        return partial(handler, **accepted_needs(handler, needs))
+    named = signature_over(handler).parameters.values()
+    names = {*needs_of(own), *(p.name for p in named if p.kind is p.KEYWORD_ONLY)}
+    return partial(handler, **{name: value for name, value in needs.items() if name in names})

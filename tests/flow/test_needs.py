@@ -417,6 +417,28 @@ async def test_an_inner_route_sees_what_nested_says(
         assert results["in"][1] == fields["in"].data
 
 
+async def test_a_tee_gives_each_child_its_own_needs() -> None:
+    """What a router inside did not ask for is not seen there, and is no second value of a key."""
+    inner = Router()
+    inner.add(take, name="a")
+    inner.add(take, name="b", needs=["a", "self"])
+
+    async def another(part: Part, c: Any) -> Any:
+        return c
+
+    router = Router()
+    router.add(read, name="a")
+    router.add(read, name="c")
+    tee = Tee(Nested(inner, needs={"self": "a"}), Tee(another), take)
+    router.add(tee, content_type="multipart/*", key="in", needs="c")
+    body = form(("a", b"1"), ("c", b"3"), nested("in", ("a", b"inner"), ("b", b"2")))
+    results = await router.dispatch(reader(body))
+    found, (c,), (_, everything) = results["in"]
+    assert found["b"] == (b"2", {"a": (b"inner", {}), "self": b"1"})
+    assert c == b"3"
+    assert everything == {"c": b"3", "self": b"1"}
+
+
 async def test_keys_are_per_level() -> None:
     inner = Router()
     inner.add(take, name="b", needs="a")
