@@ -18,7 +18,8 @@ __all__ = ["Expected", "Teller", "Told", "expected_of", "nothing_told", "tell"]
 Told: TypeAlias = str | bytes | Mapping[str, str | bytes] | None
 """What a callable may give: a digest, digests by algorithm, or None."""
 
-Teller: TypeAlias = Callable[Concatenate[PartInfo, ...], Told]
+# Twice, since mypy infers nothing of a lambda for the second one.
+Teller: TypeAlias = Callable[[PartInfo], Told] | Callable[Concatenate[PartInfo, ...], Told]
 """A callable that is asked for each part."""
 
 Expected: TypeAlias = str | tuple[tuple[str, str], ...] | Teller | None

@@ -78,10 +78,12 @@ class SyncHandler(Generic[_T]):
     encoding: str | None
     limiter: anyio.CapacityLimiter | None
 
+    # Each kind of function twice, since mypy infers nothing of a lambda for the second one.
     @overload
     def __init__(
         self,
-        function: Callable[Concatenate[io.BufferedReader, PartInfo, ...], _T],
+        function: Callable[[io.BufferedReader, PartInfo], _T]
+        | Callable[Concatenate[io.BufferedReader, PartInfo, ...], _T],
         *,
         text: Literal[False] = False,
         limiter: anyio.CapacityLimiter | None = None,
@@ -89,7 +91,8 @@ class SyncHandler(Generic[_T]):
     @overload
     def __init__(
         self,
-        function: Callable[Concatenate[io.TextIOWrapper, PartInfo, ...], _T],
+        function: Callable[[io.TextIOWrapper, PartInfo], _T]
+        | Callable[Concatenate[io.TextIOWrapper, PartInfo, ...], _T],
         *,
         text: Literal[True],
         encoding: str | None = None,

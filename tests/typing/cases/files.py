@@ -30,6 +30,8 @@ assert_type(router.add(SyncHandler(total, text=True)), Route[float])
 assert_type(router.add(SyncHandler(lines, text=True, encoding="utf-8")), Route[list[str]])
 assert_type(router.add(SyncHandler(size), needs="owner"), Route[int])
 assert_type(router.add(Spool("1 MiB")), Route[Spooled])
+SyncHandler(lambda file, info: file.peek())
+SyncHandler(lambda file, info: file.newlines, text=True)
 SyncHandler(total)  # error: the file is binary
 SyncHandler(whole, text=True)  # error: the file is text
 SyncHandler(whole, encoding="utf-8")  # error: there is nothing to decode
