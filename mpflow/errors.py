@@ -15,6 +15,7 @@ __all__ = [
     "BrokenSource",
     "ClientDisconnected",
     "CommitFailed",
+    "ConfigError",
     "DependencyFailed",
     "EmptyBody",
     "FlowAborted",
@@ -212,6 +213,18 @@ class RouteError(MultipartError, ValueError):
     """A route, a handler or a flow is used in a way that cannot work; status 500."""
 
     status = 500
+
+
+class ConfigError(RouteError):
+    """A configuration that no router can be made of; status 500.
+
+    `problems` are all of its faults, a line each, in the order of the file, with their places.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.args: tuple[Any, ...] = (tuple(problems),)
+        self.problems: tuple[str, ...] = tuple(problems)
 
 
 class NoRoute(MultipartError):

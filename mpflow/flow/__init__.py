@@ -5,9 +5,11 @@ Knows: that a router is a table of routes with flows over it. Must not know: how
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
+from mpflow.config import router_of, router_of_toml
 from mpflow.flow.branches import Branches
 from mpflow.flow.decisions import COMMIT_TIMEOUT, ROLLBACK_TIMEOUT
 from mpflow.flow.flow import Flow
@@ -28,6 +30,24 @@ class Router(RouteTable):
     tighter of each. `max_handlers` is how many handlers of one level run at once;
     `observer` is called with a report of each thing that happens (`mpflow.reports`).
     """
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, object]) -> Self:
+        """The router that a configuration stands for: what `tomllib` makes of a file.
+
+        Handlers are named as they are installed (`load_handler`). In place of what TOML can say,
+        values may be what Python has: a handler, a predicate, a router, a handler's options.
+        `ConfigError` has all faults at once. The reference lists every key.
+        """
+        return router_of(cls, config)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """The same from a TOML file; each fault is told with its line.
+
+        It blocks while it reads the file; `OSError` where it cannot.
+        """
+        return router_of_toml(cls, path)
 
     @overload
     async def dispatch(

@@ -1,0 +1,55 @@
+"""Routers from a mapping, or from a TOML file.
+
+Knows: how a file is read. Must not know: what stands in it (`tables.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+from mpflow.config.lines import find_lines
+from mpflow.config.places import Problems
+from mpflow.config.tables import read_router
+from mpflow.errors import ConfigError, excerpt
+from mpflow.router import RouteTable
+
+__all__ = ["router_of", "router_of_toml"]
+
+R = TypeVar("R", bound=RouteTable)
+
+_AT: Final = re.compile(r"\(at line (\d+), column \d+\)$")  # else it is the end of the document
+
+
+def router_of(make: Callable[..., R], config: Mapping[str, object]) -> R:
+    """The router that a mapping stands for; `make` makes an empty one."""
+    return _router(make, config, Problems())
+
+
+def router_of_toml(make: Callable[..., R], path: str | os.PathLike[str]) -> R:
+    """The router that a TOML file stands for. `OSError` where it cannot be read."""
+    file = os.fspath(path)
+    data = Path(path).read_bytes()
+    shown = file if file.isprintable() else excerpt(file, limit=200)
+    try:
+        text = data.decode()
+        config = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{shown}:{line}: expected UTF-8, got the byte {data[error.start]:#04x}"]
+                          ) from None  # fmt: skip
+    except tomllib.TOMLDecodeError as error:
+        at = _AT.search(str(error))
+        line = int(at[1]) if at else data.rstrip().count(b"\n") + 1
+        raise ConfigError([f"{shown}:{line}: expected TOML: {error}"]) from None
+    return _router(make, config, Problems(shown, find_lines(text)))
+
+
+def _router(make: Callable[..., R], config: Mapping[str, object], problems: Problems) -> R:
+    router = read_router(make, problems.root, config)
+    problems.check()
+    return router

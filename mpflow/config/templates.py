@@ -1,0 +1,54 @@
+"""`{ format = "{index}-{safe_filename}" }`: a name that is made for each part.
+
+Knows: what of a part may be in a name. Must not know: what the name is for.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from string import Formatter
+from typing import Final
+from urllib.parse import quote
+
+import attrs
+
+from mpflow.info import PartInfo
+
+__all__ = ["FIELDS", "Template", "template_fault"]
+
+FIELDS: Final[dict[str, Callable[[PartInfo], str]]] = {
+    "safe_filename": lambda info: info.safe_filename,
+    "url_filename": lambda info: quote(info.safe_filename, safe=""),
+    "index": lambda info: str(info.index),
+    "path": lambda info: ".".join(map(str, info.path)),
+    "random": lambda info: secrets.token_hex(16),
+}
+"""What stands between braces. Of what clients choose, only what can do no harm."""
+
+
+def template_fault(text: str) -> str | None:
+    """What is wrong with the text, or None."""
+    fields = ", ".join(f"{{{name}}}" for name in FIELDS)
+    try:
+        for _, field, spec, conversion in Formatter().parse(text):
+            if field is not None and (field not in FIELDS or spec or conversion):
+                return f"expected one of {fields}, got {{{field}}}"
+    except ValueError as error:
+        return f"expected text with {fields}: {error}"
+    return None
+
+
+@attrs.frozen
+class Template:
+    """Makes the name: a callable of a `PartInfo`, as `Save(name=...)` and its like take it."""
+
+    text: str
+
+    def __call__(self, info: PartInfo) -> str:
+        pieces: list[str] = []
+        for literal, field, _, _ in Formatter().parse(self.text):
+            pieces.append(literal)
+            if field is not None:
+                pieces.append(FIELDS[field](info))
+        return "".join(pieces)
