@@ -28,9 +28,10 @@ def handler_name(handler: object) -> str:
     qualified = getattr(handler, "__qualname__", None)
     if isinstance(qualified, str):
         return qualified
-    if type(handler).__repr__ is object.__repr__:  # an address tells nobody anything
+    shown = repr(handler)
+    if " at 0x" in shown:  # an address tells nobody anything
         return type(handler).__qualname__
-    return _short(repr(handler))
+    return _short(shown)
 
 
 def accepted_needs(function: Callable[..., object], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from mpflow.cli.interrupts import at_exit_of_signal
+from mpflow.observers.progress import new_progress
 
 __all__ = ["progress"]
 
@@ -64,19 +65,8 @@ def progress(label: str, total: int | None) -> Generator[Callable[[int], None], 
 
 def _bar() -> Any:
     console = import_module("rich.console").Console(stderr=True)
-    rich = import_module("rich.progress")
-    columns = (
-        rich.TextColumn("{task.description}", markup=False),  # a file may be called [/]
-        rich.BarColumn(),
-        rich.DownloadColumn(binary_units=True),
-        rich.TransferSpeedColumn(),
-        rich.TimeRemainingColumn(),
-    )
     # What is printed meanwhile goes above the bar, if it goes to a terminal at all.
-    redirect = sys.stdout.isatty()
-    return rich.Progress(
-        *columns, console=console, transient=True, redirect_stdout=redirect, redirect_stderr=True
-    )
+    return new_progress(console, redirect_stdout=sys.stdout.isatty())
 
 
 def _ignore(size: int) -> None: ...
