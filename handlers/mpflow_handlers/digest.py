@@ -128,7 +128,7 @@ class Digest:
             return signature_over(self.expected)
         return Signature([Parameter("part", Parameter.POSITIONAL_ONLY)])
 
-    async def __call__(self, part: Part, **needs: Any) -> Mapping[str, str]:
+    async def __call__(self, part: Part, /, **needs: Any) -> Mapping[str, str]:
         expected = tell(self.expected, self.algorithms, part.info, needs)
         if not expected and self.expected is not None and self.required:
             raise nothing_told(self.expected, self.algorithms, part.info)

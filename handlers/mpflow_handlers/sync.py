@@ -129,7 +129,7 @@ class SyncHandler(Generic[_T]):
         # What takes the info first, as handlers' callables do.
         return partial(self.function, None)
 
-    async def __call__(self, part: Part, **needs: Any) -> _T:
+    async def __call__(self, part: Part, /, **needs: Any) -> _T:
         encoding = part.text_encoding(self.encoding) if self.text else None
         stream = part.decoded() if self.text else part.stored()
         call = partial(self.function, **accepted_needs(self._without_file(), needs))

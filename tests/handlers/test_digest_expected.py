@@ -223,6 +223,17 @@ async def test_another_part_tells(tmp_path: Path, told: Any, message: str | None
     assert descriptors() <= before + 6
 
 
+async def test_a_need_that_is_called_part() -> None:
+    router = Router()
+    router.add(Json(), name="told")
+    route = router.add(
+        Digest(expected=lambda info, *, part: part), name="f", needs={"part": "told"}
+    )
+    data = body([("told", json.dumps(HEX)), ("f", DATA)])
+    results = await router.dispatch(MultipartReader(data, content_type_of()))
+    assert results[route] == {"sha256": HEX}
+
+
 async def test_one_digest_for_several_algorithms() -> None:
     handler = Digest("sha256", "md5", expected=lambda info: HEX)
     with pytest.raises(RouteError, match="there are 2 algorithms"):

@@ -552,6 +552,19 @@ async def test_what_its_route_needs() -> None:
         Router().add(SyncHandler(lambda file, info: None), needs="options")
 
 
+async def test_a_need_that_is_called_part() -> None:
+    router = Router()
+    router.add(Json(), name="options")
+    route = router.add(
+        SyncHandler(lambda file, info, *, part: file.read() * part),
+        name="f",
+        needs={"part": "options"},
+    )
+    data = body([("options", "2"), ("f", b"some")])
+    results = await router.dispatch(MultipartReader(data, content_type_of()))
+    assert results[route] == b"somesome"
+
+
 @pytest.mark.parametrize("packing", ["", "gz", "xz"])
 async def test_tarfile(packing: str) -> None:
     packed = io.BytesIO()
