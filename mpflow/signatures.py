@@ -52,16 +52,21 @@ def signature_over(*functions: Callable[..., object]) -> inspect.Signature:
     As the attribute `call_signature` of a handler that calls them it has unfilled parameters found
     when the handler is registered.
     """
-    part = inspect.Parameter("part", inspect.Parameter.POSITIONAL_ONLY)
-    needs = inspect.Parameter("needs", inspect.Parameter.VAR_KEYWORD)
     found: dict[str, inspect.Parameter] = {}
     for function in functions:
         for p in _keywords(function) or ():
             if p.kind is p.VAR_KEYWORD or (p.name in found and p.default is not p.empty):
                 continue
             found[p.name] = p.replace(kind=p.KEYWORD_ONLY)
-    found.pop("needs", None)
+    part = inspect.Parameter(_free("part", found), inspect.Parameter.POSITIONAL_ONLY)
+    needs = inspect.Parameter(_free("needs", found), inspect.Parameter.VAR_KEYWORD)
     return inspect.Signature([part, *found.values(), needs])
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:  # a need may be called anything
+        name += "_"
+    return name
 
 
 def _keywords(function: Any) -> list[inspect.Parameter] | None:

@@ -223,12 +223,16 @@ async def test_another_part_tells(tmp_path: Path, told: Any, message: str | None
     assert descriptors() <= before + 6
 
 
-async def test_a_need_that_is_called_part() -> None:
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("part", lambda info, *, part: part), ("needs", lambda info, *, needs: needs)],
+)
+async def test_needs_that_are_called_like_our_own(name: str, expected: Any) -> None:
     router = Router()
     router.add(Json(), name="told")
-    route = router.add(
-        Digest(expected=lambda info, *, part: part), name="f", needs={"part": "told"}
-    )
+    with pytest.raises(RouteError, match=f"unfilled parameter '{name}'"):
+        router.add(Digest(expected=expected), name="f")
+    route = router.add(Digest(expected=expected), name="f", needs={name: "told"})
     data = body([("told", json.dumps(HEX)), ("f", DATA)])
     results = await router.dispatch(MultipartReader(data, content_type_of()))
     assert results[route] == {"sha256": HEX}
