@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from mpflow import (
     DependencyFailed,
+    LimitExceeded,
     MissingParts,
     MultipartReader,
     Part,
@@ -38,6 +39,8 @@ from tests.flow.support import CONTENT_TYPE, Chunks, Field, form, nested
 
 PATIENCE = 60.0
 """Seconds, of virtual time where it is virtual, after which a flow counts as hung."""
+MOST = 100
+"""Bytes that a small route takes of a part."""
 SIZES = [0, 1, 300, 5_000, 65_536, 70_000, 300 * 1024]
 
 
@@ -68,6 +71,7 @@ class Way:
     fails: Literal["no", "before", "after"] = "no"
     reads: bool = True
     pause: tuple[int, int] = (0, 0)
+    small: bool = False
     second: bool = False
 
 
@@ -77,6 +81,11 @@ class Sent:
 
     way: Way
     size: int
+
+    @property
+    def over(self) -> bool:
+        """Whether it is larger than its route takes."""
+        return self.way.small and (self.size > MOST or self.way.kind == "nested")
 
 
 @attrs.frozen
@@ -113,6 +122,7 @@ def ways(draw: st.DrawFn, key: int, second: bool, calm: bool) -> Way:
     needs = draw(st.lists(st.sampled_from(lower), max_size=most, unique=True)) if lower else []
     orders: list[Any] = ["spool"] if calm else ["spool", "spool", "reject"]
     fails: list[Any] = ["no"] * 9 + ["before", "after"]
+    small = draw(very_rarely)
     return Way(
         key=f"k{key}",
         needs=(*needs, *(["given"] if draw(rarely) else [])),
@@ -120,8 +130,9 @@ def ways(draw: st.DrawFn, key: int, second: bool, calm: bool) -> Way:
         kind=draw(st.sampled_from(["one", "two", "two", "nested"])),
         on_error=draw(st.sampled_from(["abort", "collect"])),
         fails=draw(st.sampled_from(fails)),
-        reads=not draw(rarely),
+        reads=small or not draw(rarely),
         pause=draw(st.tuples(st.integers(0, 3), st.integers(0, 3))),
+        small=small,
         second=second,
     )
 
@@ -182,6 +193,9 @@ class Model:
                 self.errors.add((UnmetNeed, index))
                 return index
             self.place.setdefault(key, index)
+            if sent.over and sent.way.on_error == "abort":
+                self.errors.add((LimitExceeded, index))
+                return index + 1
         needed = {key for sent in self.case.sent for key in sent.way.needs} - {"given"}
         missing = needed - set(self.place)
         if missing:
@@ -217,12 +231,13 @@ class Model:
             else:
                 got[key] = str(self.values[other])
         self.waits[index] = not came
-        if failed:
+        if failed or sent.over:
             self.waits[index] = False  # it fails before what it waits for could come
+        if failed:
             self._fail(index, DependencyFailed)
         elif came and sent.way.fails != "no":
             self._fail(index, Boom)
-        elif came:
+        elif came and not sent.over:
             self.values[index] = value_of(sent.way, sent.size, got)
 
     waits: dict[int, bool] = attrs.field(factory=dict[int, bool])
@@ -359,6 +374,7 @@ class World:
             elif way.second:
                 asked["content_type"] = "application/second"
             options: dict[str, Any] = {"on_error": way.on_error, "order": way.order}
+            options["max_bytes"] = MOST if way.small else None
             router.add(self.handler(way), key=way.key, needs=way.needs, **asked, **options)
         return router
 
@@ -397,7 +413,7 @@ async def run(case: Case, seen: Counter[str], *, virtual: bool) -> None:
     for index, item in enumerate(results):
         assert item.value == model.values[index]
         assert (item.error is None) == (item.value is not None)
-        assert isinstance(item.error, Boom | DependencyFailed | None)
+        assert isinstance(item.error, Boom | DependencyFailed | LimitExceeded | None)
     seen["collected"] += bool(results.errors)
     assert world.committed == model.commits()
     if world.committed != sorted(world.committed):
