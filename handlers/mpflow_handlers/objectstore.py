@@ -141,9 +141,9 @@ class ObjectStore:
     The bytes are stored without their transfer encoding and with their content coding, unless the
     route's `decode` says otherwise (`UnsupportedCoding` where that cannot be done). They are sent
     as they come, in worker threads, by a multipart upload in parts of `part_size` (at least
-    5 MiB), two at a time; at most four parts are in memory. The end, less than a part, waits for
-    the commit in a temporary file. An object of more than one part has a thread of its own until
-    then. The upload is completed at commit, and aborted after a failure, a cancellation or a
+    5 MiB), one after the other; at most three parts are in memory. The end, less than a part, waits
+    for the commit in a temporary file. An object of more than one part has a thread of its own
+    until then. The upload is completed at commit, and aborted after a failure, a cancellation or a
     rollback; a commit that has begun is finished, or fails. What the store refuses is
     `ServiceFailed`, status 502. What cannot be aborted within 10 s is told in a note.
     """

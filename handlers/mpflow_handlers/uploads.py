@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Upload", "open_store"]
 
-_IN_FLIGHT: Final = 2
-"""Parts of one object that are sent at once."""
+_IN_FLIGHT: Final = 1
+"""Parts of one object that are sent at once. With more of them `put` would not look at the outcome
+of each before it takes the next piece, and a part that failed would show at the commit only."""
 
 
 def open_store(store: Store | str) -> Store:
@@ -95,6 +96,7 @@ class Upload:
     _whole: bool = attrs.field(default=False, init=False)
     _aborted: bool = attrs.field(default=False, init=False)
     _over: bool = attrs.field(default=False, init=False)
+    _had_failed: bool = attrs.field(default=False, init=False)
     _error: BaseException | None = attrs.field(default=None, init=False)
 
     # -- the way to a complete object ---------------------------------------------------------
@@ -117,12 +119,16 @@ class Upload:
             self._write(pieces)
 
     def finish(self, pieces: Sequence[bytes], hold: bool) -> None:
-        """Write the last pieces. All but the end of the object is on its way then.
+        """Write the last pieces. All but the end of the object is at the store then.
 
         Without `hold` no descriptor stays open.
         """
         with self._at_work:
             self._write(pieces)
+            if self._thread is not None:
+                self._hand([b""])  # it is taken once the part before it has been sent
+                with self._moved:
+                    self._wait_until_taken()
             self._tail = Tail.of(self._gathered, hold)
             self._gathered, self._gathered_size = [], 0
 
@@ -149,15 +155,15 @@ class Upload:
     def abandon(self) -> None:
         """Have it end without an object. It returns at once; `abort` waits for the end."""
         with self._moved:
-            self._aborted = True
-            self._moved.notify_all()
+            if not self._aborted:
+                self._aborted = True
+                self._had_failed = self._over
+                self._moved.notify_all()
 
     def abort(self) -> None:
         """Leave nothing of an object that is not complete; `ServiceFailed` where that fails."""
+        self.abandon()
         with self._moved:
-            had_failed = self._over
-            self._aborted = True
-            self._moved.notify_all()
             if self._thread is not None:
                 self._moved.wait_for(lambda: self._over)
         with self._at_work:
@@ -166,7 +172,7 @@ class Upload:
                 self._delete()
             self._release()
             error = self._error
-            if error is not None and not had_failed and not isinstance(error, _Aborted):
+            if error is not None and not self._had_failed and not isinstance(error, _Aborted):
                 raise self._failed(error) from error
 
     def abort_later(self) -> None:
@@ -198,17 +204,21 @@ class Upload:
     def _hand(self, pieces: list[bytes]) -> None:
         """Give the thread a part, once it has taken the one before."""
         with self._moved:
+            self._check_not_aborted()
             if self._thread is None:
                 # A daemon: an interpreter that ends does not wait for a commit that never comes.
                 self._thread = threading.Thread(target=self._run, daemon=True, name=_THREAD)
                 self._thread.start()
-            self._moved.wait_for(lambda: self._handed is None or self._aborted or self._over)
-            if self._error is not None:
-                raise self._failed(self._error) from self._error
-            if self._aborted:
-                raise _Aborted
+            self._wait_until_taken()
             self._handed = pieces
             self._moved.notify_all()
+
+    def _wait_until_taken(self) -> None:
+        self._moved.wait_for(lambda: self._handed is None or self._aborted or self._over)
+        if self._error is not None:
+            raise self._failed(self._error) from self._error
+        if self._aborted:
+            raise _Aborted
 
     def _run(self) -> None:
         try:

@@ -284,6 +284,15 @@ async def test_a_store_that_fails_in_the_middle(
     assert bucket.left() == ([], [])
 
 
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_part_that_fails_shows_before_the_commit(bucket: Bucket, number: int) -> None:
+    bucket.fault = when("PUT", f"partNumber={number}", then=403)
+    with pytest.raises(ServiceFailed):
+        async with handler(bucket)(part_of(cut(LARGE))):
+            pytest.fail("it took the part")
+    assert bucket.left() == ([], [])
+
+
 @pytest.mark.parametrize("then", [400, "drop"])
 async def test_a_store_that_fails_a_small_object(bucket: Bucket, then: Fault) -> None:
     bucket.fault = when("PUT", "/a", then=then)
