@@ -33,10 +33,6 @@ async def no_parameter() -> int:
     return 1
 
 
-async def two_required(part: Part, store: str) -> int:
-    return 1
-
-
 async def of_text(part: str) -> int:
     return 1
 
@@ -54,13 +50,11 @@ router.add(generator)  # error: a bare async generator
 router.add(sync_generator)  # error: a sync generator
 router.add(sync)  # error: a sync function
 router.add(no_parameter)  # error: takes no part
-router.add(two_required)  # error: who fills `store`?
 router.add(of_text)  # error: takes something else
 router.add(Json)  # error: the class, not an object of it
 router.add("json")  # error: not callable
 router.route()(generator)  # error: a bare async generator
 router.route()(sync)  # error: a sync function
-router.route()(two_required)  # error: who fills `store`?
 
 router.add(count, "metadata")  # error: a name is given as name=
 router.add(count, async_predicate)  # error: predicates are sync
@@ -70,6 +64,11 @@ router.add(count, max_bytes=1.5)  # error: a size is an int or a str
 router.add(count, on_error="ignore")  # error: abort or collect
 router.add(count, names="a")  # error: no such option
 router.route(timeout="3")  # error: seconds are a number
+router.route(path=3)  # error: a path is a tuple of indexes
+router.include("other")  # error: a router
+RouteTable(observer=3)  # error: an observer is called
+RouteTable(observer=async_predicate)  # error: an observer takes a report
+router.before(async_predicate)  # error: a hook takes headers, and gives None
 RouteTable(max_handlers="16")  # error: a number of handlers
 name("a") & 3  # error: not a predicate
 name(3)  # error: a name is a str

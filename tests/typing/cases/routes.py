@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, assert_type
 
+from mpflow.observers import LogObserver, all_of
 from mpflow.part import Part, PartInfo
 from mpflow.predicates import Predicate, any_part, content_type, filename, name
+from mpflow.reports import PartFinished, Report
 from mpflow.results import Handled, Results
 from mpflow.router import Route, RouteTable
 
@@ -77,6 +79,28 @@ assert_type(late | name("a"), Predicate)
 router.add(count, lambda info: info.filename == "x")
 router.add(count, header={"X-Kind": "a*", "X-Other": None})
 assert_type(any_part()(PartInfo.of(name="a")), bool)
+
+router.add(count, path=(1, None), content_type="text/*; charset=utf-8")
+
+
+# Hooks and observers.
+@router.before
+async def looks(headers: Mapping[str, str]) -> None: ...
+
+
+@router.before
+def looks_too(headers: Mapping[str, str]) -> None: ...
+
+
+def observe(report: Report) -> None:
+    if isinstance(report, PartFinished):
+        assert_type(report.seconds, float)
+        assert_type(report.part, PartInfo)
+
+
+RouteTable(observer=all_of(observe, LogObserver("uploads", level=10)))
+assert_type(router.include(RouteTable(), name("a"), depth=0), tuple[Route[Any], ...])
+assert_type(router.explain(PartInfo.of()).route, Route[Any] | None)
 
 meta = router.add(Json())
 saved = router.add(Save())
