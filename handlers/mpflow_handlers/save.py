@@ -13,24 +13,24 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from inspect import Signature
 from pathlib import Path
-from typing import Any, Concatenate, Final, Literal, TypeAlias, get_args
+from typing import Any, Concatenate, Literal, TypeAlias, get_args
 
-import anyio
 import attrs
 from anyio import to_thread
 
 from mpflow import Part, PartInfo, RouteError, accepted_needs, signature_over
 from mpflow_handlers.batches import gather
+from mpflow_handlers.cleanup import clean_up
 from mpflow_handlers.digest import algorithm_names, hexdigests, new_hashes
 from mpflow_handlers.staging import NAME_BYTES, TEMPORARY_PREFIX, Staged
 
 __all__ = ["Exists", "Save", "Saved"]
 
+_Namer: TypeAlias = Callable[[PartInfo], str] | Callable[Concatenate[PartInfo, ...], str]
+"""Two of them: of the second alone type checkers can infer no lambda."""
+
 Exists: TypeAlias = Literal["error", "suffix"]
 """What a name does that is taken: raise `FileExistsError`, or become `name-1.ext`."""
-
-_CLEANUP: Final = 10.0
-"""Seconds that a failing handler waits for its file to be removed; it is removed even if later."""
 
 
 @attrs.define(repr=False)
@@ -135,9 +135,7 @@ class Save:
     """
 
     directory: Path = attrs.field(converter=_directory)
-    name: str | Callable[Concatenate[PartInfo, ...], str] | None = attrs.field(
-        default=None, validator=_name_or_maker
-    )
+    name: str | _Namer | None = attrs.field(default=None, validator=_name_or_maker)
     exists: Exists = attrs.field(default="error", validator=_exists)
     digests: tuple[str, ...] = attrs.field(default=(), converter=algorithm_names, kw_only=True)
 
@@ -186,21 +184,11 @@ class Save:
 
 async def _discard(staged: Staged, reason: BaseException) -> None:
     """Remove the file. What fails here is a note on the reason, which it must not hide."""
-    begun = False
 
     def discard() -> None:
-        nonlocal begun
-        begun = True
         try:
             staged.discard()
         except OSError as error:
             reason.add_note(f"a temporary file may be left in {staged.directory}: {error}")
 
-    try:
-        with anyio.move_on_after(_CLEANUP, shield=True):
-            # A limiter of its own: all the others may be waiting for this very disk.
-            limiter = anyio.CapacityLimiter(1)
-            await to_thread.run_sync(discard, abandon_on_cancel=True, limiter=limiter)
-    finally:
-        if not begun:  # cancelled outside of anyio, or no thread to be had
-            discard()
+    await clean_up(discard)

@@ -19,7 +19,7 @@ import pytest
 import uvloop
 
 from mpflow import RouteError
-from mpflow_handlers import Save, Saved, save, syscalls
+from mpflow_handlers import Save, Saved, cleanup, syscalls
 from mpflow_handlers.batches import BATCH_BYTES
 from tests.handlers.support import Pieces, Seam, descriptors, names, part_of, stage
 
@@ -325,7 +325,7 @@ async def test_a_cleanup_that_gets_no_time_leaves_nothing(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = descriptors()
-    monkeypatch.setattr(save, "_CLEANUP", 0.0)
+    monkeypatch.setattr(cleanup, "_CLEANUP", 0.0)
     with anyio.CancelScope() as scope:
         await stage(Save(trial.directory, "a"), part_of(Pieces(PIECES, on_receive=scope.cancel)))
     assert scope.cancelled_caught
