@@ -99,7 +99,7 @@ def _attrs_fields(cls: Any, hints: Mapping[str, Any]) -> Iterator[Field | None]:
         if a.init:
             yield _field(
                 a.alias or a.name,
-                hints.get(a.name, Any),
+                hints.get(a.name, Any if a.type is None else a.type),
                 a.metadata,
                 has_default=a.default is not attrs.NOTHING,
                 is_checked=a.converter is None,

@@ -148,7 +148,7 @@ class Results(Filed):
         return made
 
     @property
-    def keys(self) -> Collection[str] | None:
+    def declared_keys(self) -> Collection[str] | None:
         """The keys that the routes declare; None for results that no router made."""
         return self._keys
 

@@ -38,7 +38,7 @@ class Filed(ABC):
 
     @property
     @abstractmethod
-    def keys(self) -> Collection[str] | None:
+    def declared_keys(self) -> Collection[str] | None:
         """The keys that routes declare, None where nobody knows."""
 
     @abstractmethod
@@ -94,8 +94,8 @@ class Shape:
 
 
 def _draft(shape: Shape, results: Filed, path: str, faults: _Faults) -> _Draft:
-    if results.keys is not None:
-        shape.check(results.keys)
+    if results.declared_keys is not None:
+        shape.check(results.declared_keys)
     draft = _Draft(shape.cls)
     for field in shape.fields:
         items = results.declared(field.key)

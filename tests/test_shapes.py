@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
 
+import attr
 import attrs
 import pytest
 
@@ -545,6 +546,18 @@ def test_a_field_that_is_left_to_its_default() -> None:
 
     assert results(("title", "t")).into(Stamped) == Stamped("t", 3)
     assert results(("title", "t"), ("version", 9)).into(Stamped).version == 3
+
+
+def test_types_that_stand_in_the_field() -> None:
+    class Old:
+        """As before annotations, with its fields made by hand."""
+
+        numbers = attr.ib(type=list[int])
+        anything = attr.ib()
+
+    old: Any = attr.s(Old)
+    made = results(("numbers", 1), ("numbers", 2), ("anything", 3)).into(old)
+    assert (made.numbers, made.anything) == ([1, 2], 3)
 
 
 def test_a_key_that_no_route_declares() -> None:

@@ -48,6 +48,8 @@ class Crew(Pool):
     """Where parts are kept that came before what they need; all levels of a flow share it."""
     reporter: Reporter | None = attrs.field(default=None, kw_only=True)
     """Tells the observer; None where nobody observes."""
+    around: Reporter | None = attrs.field(default=None, kw_only=True)
+    """That, or the nearest one around: flows inside report as parts of it."""
     on_settled: Callable[[Record], None] | None = attrs.field(default=None, init=False)
     """Called with each record that has answered or failed, if anybody waits for results."""
 

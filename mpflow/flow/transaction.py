@@ -124,6 +124,7 @@ class Transaction(ABC):
             on_failure=self._on_failure,
             spool=self._spool if parent is None else parent.crew.spool,
             reporter=self._reporter,
+            around=self._reporter or (None if parent is None else parent.crew.around),
         )
         self._decisions = Decisions(self._watch, self._patience, self._reporter)
         self._watch.at_most(limits.handler_timeout)
@@ -146,7 +147,7 @@ class Transaction(ABC):
     def _make_reporter(self) -> Reporter | None:
         """The reporter of a flow whose router is observed, or that is inside such a one."""
         own, path, content_type = self._observer()
-        around = None if self._parent is None else self._parent.crew.reporter
+        around = None if self._parent is None else self._parent.crew.around
         observer = own or (around.observer if around is not None and content_type else None)
         if observer is None:
             return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TelemetryObserver"]
 
+_Key: TypeAlias = tuple[int, int]
+_Place: TypeAlias = tuple[int, tuple[int, ...]]
 MAX_TEXT: Final = 100
 """Characters of what clients choose in an attribute."""
 
@@ -60,10 +62,9 @@ class TelemetryObserver:
     _tracer: Tracer = attrs.field(init=False)
     _metrics: _Metrics = attrs.field(init=False)
     _flows: dict[int, _Flow] = attrs.field(factory=dict[int, Any], init=False)
-    # By the root's number and the part's path: so a flow inside finds the part it is in.
-    _parts: dict[tuple[int, tuple[int, ...]], _Part] = attrs.field(
-        factory=dict[Any, Any], init=False
-    )
+    _parts: dict[_Key, _Part] = attrs.field(factory=dict[Any, Any], init=False)
+    # By the root's number and the part's path: so a flow inside finds the part that it is in.
+    _places: dict[_Place, Span] = attrs.field(factory=dict[Any, Any], init=False)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -110,10 +111,10 @@ class TelemetryObserver:
         from opentelemetry.trace import set_span_in_context
 
         flow = report.flow
-        around = self._parts.get((flow.root, flow.path)) if flow.path else None
+        around = self._places.get((flow.root, flow.path))
         span = self._tracer.start_span(
             "multipart flow",
-            context=None if around is None else set_span_in_context(around.span),
+            context=None if around is None else set_span_in_context(around),
             attributes={
                 "mpflow.content_type": flow.content_type,
                 "mpflow.path": _dotted(flow.path),
@@ -123,7 +124,7 @@ class TelemetryObserver:
 
     def _end_flow(self, report: FlowFinished) -> None:
         number = report.flow.number
-        for key in [key for key, part in self._parts.items() if part.flow == number]:
+        for key in [key for key in self._parts if key[0] == number]:
             self._end_part(key)
         flow = self._flows.pop(number, None)
         if flow is None:
@@ -164,7 +165,9 @@ class TelemetryObserver:
             context=None if flow is None else set_span_in_context(flow.span),
             attributes=_of_part(report),
         )
-        self._parts[_key(report)] = _Part(span, report.flow.number)
+        place = report.flow.root, report.part.path
+        self._parts[_key(report)] = _Part(span, place)
+        self._places[place] = span
 
     def _on_answer(self, report: PartFinished | PartFailed | PartCancelled) -> None:
         part = self._parts.get(_key(report))
@@ -208,10 +211,12 @@ class TelemetryObserver:
         part.answered = None
         self._end_part(_key(report))
 
-    def _end_part(self, key: tuple[int, tuple[int, ...]]) -> None:
+    def _end_part(self, key: _Key) -> None:
         """One without a second phase ended when it answered, though that is known only now."""
         part = self._parts.pop(key)
         part.span.end(part.answered)
+        if self._places.get(part.place) is part.span:
+            del self._places[part.place]
 
 
 @attrs.define(eq=False)
@@ -223,7 +228,7 @@ class _Flow:
 @attrs.define(eq=False)
 class _Part:
     span: Span
-    flow: int
+    place: _Place
     answered: int | None = None
     """When it answered, in ns, if it may have a second phase."""
 
@@ -245,8 +250,8 @@ _OUTCOMES: Final[dict[type[PartReport], str]] = {
 }
 
 
-def _key(report: PartReport) -> tuple[int, tuple[int, ...]]:
-    return report.flow.root, report.part.path
+def _key(report: PartReport) -> _Key:
+    return report.flow.number, report.part.index
 
 
 def _dotted(path: tuple[int, ...]) -> str:

@@ -30,7 +30,7 @@ from mpflow.reports import (
     PartWaited,
     Report,
 )
-from mpflow_handlers import Nested
+from mpflow_handlers import Discard, Nested, Tee
 from tests.clock import virtual_time
 from tests.flow.support import (
     Chunks,
@@ -475,6 +475,18 @@ async def test_an_observer_of_the_inner_routers_own() -> None:
     await outer(inner).dispatch(reader(NESTED))
     flow = alone.reports[0].flow
     assert (flow.root, flow.path) == (flow.number, (1,))
+
+
+async def test_a_flow_inside_a_branch() -> None:
+    inner, watcher = Router(), Watcher()
+    inner.add(read)
+    router = Router(observer=watcher)
+    router.add(Tee(Nested(inner), Discard()), name="n")
+    await router.dispatch(reader(form(nested("n", ("x", b"1")))))
+    first, second = (report.flow for report in watcher.of(FlowStarted))
+    assert (second.root, second.path) == (first.number, (0,))
+    assert watcher.told("x") == ["PartStarted", "PartFinished"]
+    assert watcher.told("n") == ["PartStarted", "PartFinished", "PartCommitted"]
 
 
 # -- observers --------------------------------------------------------------------------------

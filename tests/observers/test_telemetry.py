@@ -18,7 +18,7 @@ from opentelemetry.trace import StatusCode
 
 from mpflow import CommitFailed, LimitExceeded, Limits, Part, Rejected, Router
 from mpflow.observers import TelemetryObserver
-from mpflow_handlers import Nested
+from mpflow_handlers import Nested, Tee
 from tests.clock import virtual_time
 from tests.flow.support import Diary, Field, fails, form, nested, read, reader
 
@@ -137,6 +137,23 @@ async def test_flows_inside_hang_on_their_part() -> None:
         # A part ends with its commit, which is that of the flow inside.
         assert (spans[f"part {place}"].end_time or 0) >= (spans[f"flow {place}"].end_time or 0)
     assert telemetry.metric("mpflow.flow.duration")[0][1] == 1  # the outermost
+
+
+async def test_two_flows_inside_one_part() -> None:
+    telemetry = Telemetry()
+    inner, router = Router(), Router(observer=telemetry.observer)
+    inner.add(Diary())
+    router.add(Tee(Nested(inner), Nested(inner)))
+    await router.dispatch(reader(form(nested("n", ("x", b"1")))))
+    spans = telemetry.spans_sent.get_finished_spans()
+    (around,) = (span for span in spans if parent(span) and own(span) in map(parent, spans)
+                 and (span.attributes or {})["mpflow.path"] == "0"
+                 and span.name == "multipart part")  # fmt: skip
+    inside = [span for span in spans if parent(span) == own(around)]
+    assert [span.name for span in inside] == ["multipart flow"] * 2
+    assert len(spans) == 6
+    assert not telemetry.observer._parts
+    assert not telemetry.observer._places
 
 
 async def test_two_phases() -> None:
