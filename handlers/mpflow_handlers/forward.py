@@ -239,11 +239,14 @@ class Forward:
 async def _taken(answer: httpx.Response) -> Forwarded:
     """The answer, its body up to `ANSWER_BYTES`. It is not decoded: it may be a bomb."""
     body = bytearray()
-    with anyio.CancelScope() as scope:
-        async for chunk in answer.aiter_raw():
-            body += chunk[: ANSWER_BYTES + 1 - len(body)]
-            if len(body) > ANSWER_BYTES:
-                scope.cancel()  # ends httpx's generators, which leaving them would not
+    if answer.is_stream_consumed:  # by a hook of the client's
+        body += answer.content[: ANSWER_BYTES + 1]
+    else:
+        with anyio.CancelScope() as scope:
+            async for chunk in answer.aiter_raw():
+                body += chunk[: ANSWER_BYTES + 1 - len(body)]
+                if len(body) > ANSWER_BYTES:
+                    scope.cancel()  # ends httpx's generators, which leaving them would not
     headers = CIMultiDictProxy(CIMultiDict(answer.headers.multi_items()))
     whole = len(body) <= ANSWER_BYTES
     return Forwarded(answer.status_code, headers, bytes(body[:ANSWER_BYTES]), whole)

@@ -427,6 +427,18 @@ async def test_an_answer_is_not_inflated() -> None:
     assert forwarded.body == CODED[:1000]
 
 
+async def test_an_answer_that_a_hook_has_read() -> None:
+    async def read(answer: httpx.Response) -> None:
+        await answer.aread()
+
+    async with (
+        serving(Service()) as port,
+        httpx.AsyncClient(event_hooks={"response": [read]}) as client,
+    ):
+        forwarded = await stage(Forward(f"http://127.0.0.1:{port}/", client=client), part_of(b"x"))
+    assert (forwarded.body, forwarded.is_whole) == (b"stored", True)
+
+
 # -- undoing ----------------------------------------------------------------------------------
 
 
