@@ -44,9 +44,10 @@ from mpflow.flow import Branches, Flow, Router
 from mpflow.forms import FormData
 from mpflow.frames import Frame, Frames
 from mpflow.info import PartInfo
+from mpflow.options import Option, Options, options_of
 from mpflow.part import Part
 from mpflow.payloads import Payload
-from mpflow.plugins import handler_names, load_handler
+from mpflow.plugins import InstalledHandler, handler_names, installed_handlers, load_handler
 from mpflow.rangewriter import range_writer
 from mpflow.reader import MultipartReader
 from mpflow.related import Related
@@ -77,6 +78,7 @@ __all__ = [
     "Handler",
     "HandlerCancelled",
     "HandlerTimeout",
+    "InstalledHandler",
     "InvalidBoundary",
     "InvalidContent",
     "LimitExceeded",
@@ -91,6 +93,8 @@ __all__ = [
     "NoRoute",
     "NotMultipart",
     "OnError",
+    "Option",
+    "Options",
     "Order",
     "Part",
     "PartInfo",
@@ -116,8 +120,10 @@ __all__ = [
     "WriteError",
     "accepted_needs",
     "handler_names",
+    "installed_handlers",
     "load_handler",
     "needs_of",
+    "options_of",
     "range_header",
     "range_writer",
     "safe_filename",

@@ -84,6 +84,8 @@ def _text(annotation: object) -> str:
 
 def _default(value: object) -> str:
     """A default in one line; a function by its name, for its address tells nobody anything."""
+    if value is attrs.NOTHING:  # attrs makes it anew each time
+        return "..."
     text = _ADDRESS.sub(r"\1", repr(value))
     return text if len(text) <= 60 and text.isprintable() else text[:57].split("\n")[0] + "..."
 

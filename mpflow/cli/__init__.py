@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final, Protocol
 
-from mpflow.cli import extract, inspect, pack, serve
+from mpflow.cli import dispatch, extract, handlers, inspect, pack, serve
 
 __all__ = ["main"]
 
@@ -36,7 +36,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "inspect": inspect,
     "extract": extract,
     "pack": pack,
+    "dispatch": dispatch,
     "serve": serve,
+    "handlers": handlers,
 }
 """The sub-commands by name. Their modules import what is heavy only when they run."""
 

@@ -1,28 +1,47 @@
 """`App`: the upload service as an ASGI application.
 
 Knows: methods, paths, statuses; what the client is told of each failure.
-Must not know: sockets, signals, the server; what becomes of a part (`inbox.py`).
+Must not know: sockets, signals, the server; what becomes of a part (`inbox.py`, `routed.py`).
 """
 
 from __future__ import annotations
 
 import errno
 import logging
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 import attrs
 
-from mpflow import ClientDisconnected, CommitFailed, MultipartError, MultipartReader, Rejected
+from mpflow import (
+    ClientDisconnected,
+    CommitFailed,
+    Limits,
+    MultipartError,
+    MultipartReader,
+    Rejected,
+)
 from mpflow.cli.exchange import Answer, Exchange, Receive, Scope, Send
-from mpflow.cli.inbox import Inbox
 from mpflow.cli.page import load_page
 
-__all__ = ["App", "refuse"]
+__all__ = ["App", "Service", "refuse"]
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _log: Final = logging.getLogger("mpflow.serve")
+
+
+class Service(Protocol):
+    """What becomes of an upload: of `Inbox`, or of a router that somebody wrote (`Routed`)."""
+
+    @property
+    def limits(self) -> Limits | None:
+        """What bounds a message; None: the defaults."""
+        ...
+
+    async def take(self, reader: MultipartReader) -> dict[str, Any]:
+        """Read a whole message and store it, or nothing of it; the answer, for JSON."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -32,7 +51,7 @@ class App:
     The answer to an upload is JSON: what became of each part, or `error`, one line, and `status`.
     """
 
-    inbox: Inbox
+    inbox: Service
     _page: Answer = attrs.field(factory=load_page, init=False)
     _uploads: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
     _exchanges: set[Exchange] = attrs.field(factory=set[Exchange], init=False)

@@ -6,7 +6,6 @@ Must not know: HTTP.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Final, Protocol
 import attrs
 
 from mpflow import Handled, Limits, MultipartReader, Part, PartInfo, Results, Router, load_handler
+from mpflow.cli.told import text_or_base64
 
 __all__ = ["Inbox"]
 
@@ -117,7 +117,7 @@ class Inbox:
         elif isinstance(value, Results):
             told["parts"] = self._tell(value)
         else:
-            told["value"] = _text_or_base64(value) if isinstance(value, bytes) else value
+            told["value"] = text_or_base64(value) if isinstance(value, bytes) else value
         return told
 
 
@@ -127,13 +127,6 @@ def _safe_name(info: PartInfo) -> str:
 
 def _tell_file(saved: _Saved) -> dict[str, Any]:
     return {"saved_as": saved.name, "size": saved.size, "sha256": saved.digests["sha256"]}
-
-
-def _text_or_base64(data: bytes) -> str | dict[str, str]:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(data).decode("ascii")}
 
 
 def _is_json(info: PartInfo) -> bool:

@@ -1,4 +1,4 @@
-"""`mpflow serve DIR`: an upload service that stores what it gets.
+"""`mpflow serve DIR`: an upload service that stores what it gets; `-c`: one with routes of its own.
 
 Knows: the options, the listening socket, the server and the signals that end it.
 Must not know: what an answer says (`app.py`).
@@ -16,11 +16,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import anyio
 
 from mpflow import Limits
+from mpflow.cli.routed import Routed, add_config_argument, load_router
+
+if TYPE_CHECKING:
+    from mpflow.cli.app import Service
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -41,7 +45,10 @@ class _Application(Protocol):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("directory", metavar="DIR", type=Path, help="made if it is missing")
+    parser.add_argument(
+        "directory", metavar="DIR", type=Path, nargs="?", help="made if it is missing"
+    )
+    add_config_argument(parser, required=False)
     parser.add_argument(
         "--bind",
         metavar="HOST:PORT",
@@ -70,24 +77,42 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         # What is missing may be a part of the server, too.
         return _fail(f"{error}; install it with: pip install 'multipart-flow[serve]'", code=2)
+    if (options.directory is None) == (options.config is None):
+        return _fail("expected a DIR, or -c FILE with the routes", code=2)
+    if options.config is not None and options.max_bytes is not None:
+        return _fail("expected max_total_bytes in [limits] of FILE, got --max-bytes", code=2)
     try:
-        _make_directory(options.directory)
+        service = _inbox(options) if options.config is None else _routed(options.config)
+        if service is None:
+            return 2
         listener = _listen(*options.bind)
     except OSError as error:
         return _fail(_reason(error))
     logging.basicConfig(format="mpflow: %(levelname)s: %(message)s", level=logging.WARNING)
 
-    # Only now: it is the larger part of what there is to import.
-    from mpflow.cli.app import App
-    from mpflow.cli.inbox import Inbox
+    from mpflow.cli.app import App  # only now: it is the larger part of what there is to import
 
-    app = App(Inbox(options.directory, max_bytes=options.max_bytes))
+    app = App(service)
+    what = options.config or options.directory
     started = (
-        f"mpflow: serving {options.directory} at http://{_name(listener)}/ on {options.backend}; "
-        "Ctrl-C ends it"
+        f"mpflow: serving {what} at http://{_name(listener)}/ on {options.backend}; Ctrl-C ends it"
     )
     anyio.run(_serve, serve, app, listener, started, backend=options.backend)
     return 0
+
+
+def _inbox(options: argparse.Namespace) -> Service:
+    _make_directory(options.directory)
+
+    from mpflow.cli.inbox import Inbox
+
+    return Inbox(options.directory, max_bytes=options.max_bytes)
+
+
+def _routed(path: str) -> Service | None:
+    """The service of a file of routes; None where that is at fault, which was said."""
+    router = load_router("serve", path)
+    return None if router is None else Routed(router)
 
 
 # -- options --------------------------------------------------------------------------------------

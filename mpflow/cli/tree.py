@@ -68,7 +68,11 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def open_reader(
-    source: Input, options: argparse.Namespace, reader_class: type[_Reader]
+    source: Input,
+    options: argparse.Namespace,
+    reader_class: type[_Reader],
+    *,
+    limits: Limits = LIMITS,
 ) -> _Reader:
     """A reader of a file: of a mail, which begins with a header block, or of a bare body."""
     tolerate = {"bare-lf", *options.tolerate}
@@ -77,12 +81,12 @@ async def open_reader(
         source.skip(envelope.end())
         begin = begin[envelope.end() :]
     if options.boundary is None and options.type is None and _FIELD.match(begin):
-        reader = await reader_class.from_mail(source, limits=LIMITS, tolerate=tolerate)
+        reader = await reader_class.from_mail(source, limits=limits, tolerate=tolerate)
         blank = _BLANK.search(begin)
         source.body_start += 0 if blank is None else blank.end()
         return reader
     content_type = _content_type(begin, options.type, options.boundary)
-    return reader_class(source, content_type, limits=LIMITS, tolerate=tolerate)
+    return reader_class(source, content_type, limits=limits, tolerate=tolerate)
 
 
 def _content_type(begin: bytes, kind: str | None, boundary: str | None) -> str:

@@ -141,10 +141,13 @@ class Service:
 
 
 @contextmanager
-def running(folder: Path, backend: str, *options: str) -> Iterator[Service]:
+def running(
+    folder: Path, backend: str, *options: str, config: Path | None = None
+) -> Iterator[Service]:
     """A service that runs while the block does; it must end well and have said nothing else."""
     directory, errors = folder / "inbox", folder / "stderr"
-    command = [sys.executable, "-m", "mpflow", "serve", str(directory), "--bind", "127.0.0.1:0"]
+    what = [str(directory)] if config is None else ["-c", str(config)]
+    command = [sys.executable, "-m", "mpflow", "serve", *what, "--bind", "127.0.0.1:0"]
     with (
         errors.open("w", encoding="utf-8") as log,
         subprocess.Popen(
@@ -161,7 +164,7 @@ def running(folder: Path, backend: str, *options: str) -> Iterator[Service]:
             line = process.stdout.readline() if ready else ""
             found = re.fullmatch(r"mpflow: serving (.+) at http://(.+):(\d+)/ on (\w+); .*\n", line)
             assert found is not None, line + errors.read_text("utf-8")
-            assert (found[1], found[4]) == (str(directory), backend)
+            assert (found[1], found[4]) == (what[-1], backend)
             service = Service(process, directory, errors, found[2], int(found[3]))
             yield service
             if process.poll() is None:
