@@ -338,6 +338,32 @@ async def test_who_waits_too_long_for_an_abort_is_told(
     assert bucket.left() == ([], [])  # it went on by itself
 
 
+@SIZES
+async def test_a_commit_that_has_begun_is_finished(bucket: Bucket, size: int) -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def stop(method: str, path: str) -> None:
+        if (method == "POST" and "uploadId" in path) or (method == "PUT" and "?" not in path):
+            arrived.set()
+            go_on.wait(30)
+
+    bucket.fault = stop
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                await anyio.to_thread.run_sync(arrived.wait, 30)
+                scope.cancel()
+                go_on.set()
+
+            group.start_soon(cancel)
+            async with handler(bucket)(part_of(cut(LARGE[:size]))) as stored:
+                pass
+    assert scope.cancelled_caught
+    assert stored.etag is not None
+    assert bucket.left() == (["a"], [])
+
+
 # -- keys that are taken ----------------------------------------------------------------------
 
 
