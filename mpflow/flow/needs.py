@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import attrs
 
 from mpflow.errors import DependencyFailed, MultipartError, SurplusPart, UnmetNeed, excerpt
-from mpflow.flow.record import Record
+from mpflow.flow.record import Record, Wants
 
 __all__ = ["NeedsOfFlow", "commit_order"]
 
@@ -39,7 +39,7 @@ class NeedsOfFlow:
     def arrived(self, record: Record) -> None:
         """A part has come: what it needs is looked up, or waited for.
 
-        Afterwards `record.awaits` holds what it waits for, and `record.spooled` is True if it came
+        Afterwards `record.wants` holds what it waits for, and `record.spooled` is True if it came
         out of order. Raises `UnmetNeed` where its route refuses that, and `SurplusPart` for the
         second part of a key that others need.
         """
@@ -58,35 +58,34 @@ class NeedsOfFlow:
             # Not before: no part meets its own need.
             self._seen[route.key] = record
             for waiting in self._waiting.get(route.key, ()):
-                assert waiting.awaits is not None
-                waiting.awaits[route.key] = record
-                waiting.needed = (*waiting.needed, record)
+                assert waiting.wants is not None
+                waiting.wants.awaits[route.key] = record
+                waiting.wants.needed = (*waiting.wants.needed, record)
 
     def _ask(self, record: Record) -> None:
         route = record.route
         asked = {name: key for name, key in route.needs.items() if key not in self.given}
-        values = record.values = {
-            name: self.given[key] for name, key in route.needs.items() if name not in asked
-        }
+        wants = record.wants = Wants(
+            {name: self.given[key] for name, key in route.needs.items() if name not in asked}
+        )
         for key in asked.values():
             chain = self._chain(key)
             if chain is not None:
                 # Before it waits for any: one that is refused waits for nothing.
                 if route.order == "reject":
                     raise _out_of_order(record, chain)
-                record.spooled = True
-        record.awaits = {}
+                wants.spooled = True
         needed: dict[Record, None] = {}
         for name, key in asked.items():
             other = self._seen.get(key)
             if other is not None:
                 needed[other] = None
             if other is not None and other.answered and other.error is None:
-                values[name] = other.value
-            elif key not in record.awaits:
-                record.awaits[key] = other
+                wants.values[name] = other.value
+            elif key not in wants.awaits:
+                wants.awaits[key] = other
                 self._waiting.setdefault(key, []).append(record)
-        record.needed = tuple(needed)
+        wants.needed = tuple(needed)
 
     def failed_need(self, record: Record) -> DependencyFailed | None:
         """What a part fails with that needs one which has failed already."""
@@ -117,7 +116,7 @@ class NeedsOfFlow:
                 return (*path, further)
             if further not in self._clear:
                 path[further] = None
-                todo.append(iter(tuple(record.awaits or ())))
+                todo.append(iter(_awaits(record)))
         return None
 
     def settled(self, record: Record) -> None:
@@ -134,17 +133,16 @@ class NeedsOfFlow:
         if key is None or not record.answered or self._seen.get(key) is not record:
             return  # of a part that ends without an answer, nobody learns but the flow, which ends
         for waiting in self._waiting.pop(key, ()):
-            if not waiting.held_back:
+            wants = waiting.wants
+            if wants is None or not wants.held_back:
                 continue  # it failed already, or was refused when it came
             if record.error is not None:
                 self.on_failed(waiting, _dependency_failed(waiting, record))
                 continue
-            assert waiting.awaits is not None
-            assert waiting.values is not None
-            del waiting.awaits[key]
+            del wants.awaits[key]
             for parameter, needed in waiting.route.needs.items():
                 if needed == key:
-                    waiting.values[parameter] = record.value
+                    wants.values[parameter] = record.value
             if waiting.ready:
                 self.on_ready(waiting)
 
@@ -158,7 +156,7 @@ class NeedsOfFlow:
         circle: UnmetNeed | None = None
         # Those that have failed meanwhile, too: what a part needs has to come.
         for record in _in_wire_order(self._waiting.values()):
-            for key in record.awaits or ():
+            for key in _awaits(record):
                 chain = self._chain(key)
                 if chain is None:
                     continue
@@ -179,6 +177,10 @@ class NeedsOfFlow:
 def _in_wire_order(waiting: Iterable[list[Record]]) -> list[Record]:
     records = {record: None for some in waiting for record in some}
     return sorted(records, key=lambda record: record.info.index)
+
+
+def _awaits(record: Record) -> tuple[str, ...]:
+    return () if record.wants is None else tuple(record.wants.awaits)
 
 
 def _linked(chain: Sequence[str]) -> str:
@@ -206,7 +208,7 @@ def _dependency_failed(record: Record, needed: Record) -> DependencyFailed:
 
 def commit_order(records: Sequence[Record]) -> list[Record]:
     """Needed parts first, then the order of the wire."""
-    if not any(record.spooled for record in records):
+    if not any(record.wants is not None and record.spooled for record in records):
         return list(records)  # who came in order came after what it needs
     place = {record: i for i, record in enumerate(records)}
     left = {record: {r for r in record.needed if r in place} for record in records}

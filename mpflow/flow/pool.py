@@ -84,8 +84,8 @@ class Pool(ABC):
         self.unanswered += 1
         record.counted = record.held
         self._ready_bytes += record.counted
-        if record.values is not None and not record.ready:
-            record.held_back = True
+        if record.wants is not None and not record.ready:
+            record.wants.held_back = True
             self._held[record] = None
             self._held_in_order += not record.spooled
             return
@@ -102,7 +102,8 @@ class Pool(ABC):
                 self._kick()
 
     def _unhold(self, record: Record) -> None:
-        record.held_back = False
+        assert record.wants is not None
+        record.wants.held_back = False
         del self._held[record]
         self._held_in_order -= not record.spooled
 

@@ -205,20 +205,24 @@ class Pump(Transaction):
             sniffed = attrs.evolve(part.info, sniffed=data, sniffed_whole=True)
             route = self._admission.route(sniffed)
         record = self._record(part, route, None)
-        if record.spooled:
+        if record.wants is not None and record.spooled:
             self._open_record(record)
             return
         record.size = len(data)
         record.whole_at = 0.0
         if route.max_bytes is not None or self._reader.part_bytes_allowed:
             self._check_size(record)
-        if not record.settled:
+        if record.settled:
+            return
+        if record.wants is None and self._reporter is None:
+            self._crew.submit(record)  # what most are
+        else:
             self._submit(record)
 
     def _submit(self, record: Record) -> None:
         if self._reporter is not None:
             self._reporter.came(record)
-        if record.needed:
+        if record.wants is not None:
             assert self._needs is not None
             failure = self._needs.failed_need(record)
             if failure is not None:

@@ -24,7 +24,7 @@ from mpflow.routes import Route
 if TYPE_CHECKING:
     from mpflow.flow.crew import Crew
 
-__all__ = ["Decision", "Record"]
+__all__ = ["Decision", "Record", "Wants"]
 
 
 class Decision(enum.Enum):
@@ -32,6 +32,22 @@ class Decision(enum.Enum):
 
     COMMIT = "commit"
     ROLLBACK = "rollback"
+
+
+@attrs.define(eq=False)
+class Wants:
+    """What a part needs of others. Apart from its record: most parts have none."""
+
+    values: dict[str, Any]
+    """What the handler is called with beside the part, by parameter."""
+    spooled: bool = False
+    """Whether it came out of order: its body is kept in the flow's temporary file."""
+    awaits: dict[str, Record | None] = attrs.field(factory=dict[str, Any])
+    """The keys whose values are not there yet, each with its part, if that has come."""
+    needed: tuple[Record, ...] = ()
+    """The parts whose results it needs, of those that have come."""
+    held_back: bool = False
+    """Whether the crew holds it back until it is ready."""
 
 
 @attrs.define(eq=False)
@@ -50,17 +66,8 @@ class Record:
     two_phase: bool | None = None
     """None until it is known: the handler's answer tells."""
 
-    # What it needs of other parts.
-    values: dict[str, Any] | None = None
-    """What the handler is called with beside the part, by parameter; None if it needs nothing."""
-    awaits: dict[str, Record | None] | None = None
-    """The keys whose values are not there yet, each with its part, if that has come."""
-    needed: tuple[Record, ...] = ()
-    """The parts whose results it needs, of those that have come."""
-    spooled: bool = False
-    """Whether it came out of order: its body is kept in the flow's temporary file."""
-    held_back: bool = False
-    """Whether the crew holds it back until it is ready."""
+    wants: Wants | None = None
+    """What it needs of other parts; None if it needs nothing."""
 
     # The handler.
     scope: anyio.CancelScope | None = None
@@ -101,24 +108,43 @@ class Record:
     @property
     def held(self) -> int:
         """Bytes of the body that the part itself holds: all of a part that came whole."""
-        return self.size if self.channel is None and not self.spooled else 0
+        if self.channel is not None or (self.wants is not None and self.wants.spooled):
+            return 0
+        return self.size
+
+    @property
+    def spooled(self) -> bool:
+        """Whether it came before what it needs, and is kept on disk."""
+        return self.wants is not None and self.wants.spooled
+
+    @property
+    def held_back(self) -> bool:
+        """Whether the crew holds it back until it is ready."""
+        return self.wants is not None and self.wants.held_back
+
+    @property
+    def needed(self) -> tuple[Record, ...]:
+        """The parts whose results it needs, of those that have come."""
+        return () if self.wants is None else self.wants.needed
 
     @property
     def ready(self) -> bool:
         """Whether its handler can be called: all needs have values, and a spooled body is kept."""
-        return not self.awaits and not (self.spooled and self.whole_at is None)
+        wants = self.wants
+        return wants is None or not (wants.awaits or (wants.spooled and self.whole_at is None))
 
     def call(self) -> Any:
         """Call the handler with the part, and with what it needs."""
         assert self.part is not None
-        if self.values is None:
+        if self.wants is None:
             return self.route.handler(self.part)
-        return self.route.handler(self.part, **self.values)
+        return self.route.handler(self.part, **self.wants.values)
 
     def let_go(self) -> None:
         """The part is over for its handler: close it, and keep nothing of it."""
         part, self.part = self.part, None
-        self.values = None
+        if self.wants is not None:
+            self.wants.values = {}
         if part is not None:
             part.close()
             part.holder = None
