@@ -197,6 +197,18 @@ def test_a_field_of_init_only_is_asked_for_and_checked() -> None:
         results(("title", "t"), ("scale", "x"), keys=keys).into(Report)
 
 
+def test_a_field_of_init_only_without_a_type() -> None:
+    @dataclass
+    class Scaled:
+        size: int
+        scale: InitVar
+
+        def __post_init__(self, scale: Any) -> None:
+            self.size *= scale
+
+    assert results(("size", 2), ("scale", 3)).into(Scaled).size == 6
+
+
 def test_what_post_init_raises() -> None:
     @dataclass
     class Positive:

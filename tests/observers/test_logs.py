@@ -58,7 +58,8 @@ async def test_facts(caplog: pytest.LogCaptureFixture) -> None:
     router.add(sleepy, name="a")
     router.add(sleepy, filename=True, key="files")
     await router.dispatch(reader(BODY))
-    _, part, flow = caplog.records
+    *parts, flow = caplog.records
+    (part,) = (record for record in parts if facts(record)["part"] == "1")
     assert facts(part) == {
         "event": "part finished",
         "path": "",
@@ -116,6 +117,23 @@ async def test_failures(caplog: pytest.LogCaptureFixture) -> None:
     assert [facts(record)["error"] for record in caplog.records] == [
         "ValueError", "KeyError", None, "KeyError",
     ]  # fmt: skip
+
+
+class Unshowable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+async def test_a_failure_that_cannot_show_itself(caplog: pytest.LogCaptureFixture) -> None:
+    router = Router(observer=LogObserver())
+
+    @router.route()
+    async def fails_(part: Part) -> None:
+        raise Unshowable
+
+    with pytest.raises(Unshowable):
+        await router.dispatch(reader(form(("a", b""))))
+    assert lines(caplog)[-1].endswith("0 bytes: Unshowable")
 
 
 async def test_a_commit_and_a_rollback_that_fail(caplog: pytest.LogCaptureFixture) -> None:
