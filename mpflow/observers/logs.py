@@ -47,7 +47,9 @@ class LogObserver:
     format records as JSON: `mpflow_event`, `mpflow_flow`, `mpflow_root`, `mpflow_path` and what
     the event has of `mpflow_part`, `mpflow_name`, `mpflow_filename`, `mpflow_content_type`,
     `mpflow_route`, `mpflow_key`, `mpflow_size`, `mpflow_parts`, `mpflow_seconds`,
-    `mpflow_waited` (seconds by reason), `mpflow_outcome`, `mpflow_error`. What clients chose is
+    `mpflow_waited` (seconds by reason), `mpflow_outcome`, `mpflow_error`. The event is one of
+    `part finished`, `part failed`, `part collected` (it failed, and the flow goes on), `part
+    cancelled`, `rollback failed` and `flow finished`. What clients chose is
     bounded and escaped; of bodies and results nothing is logged.
     """
 
@@ -73,21 +75,20 @@ class LogObserver:
                 waits = parts.setdefault(report.part.index, {})
                 waits[report.why] = waits.get(report.why, 0.0) + report.seconds
             case PartFinished():
-                self._log_part(report, "part finished", "was handled", seconds=report.seconds)
+                self._log_part(report, "part finished", "was handled by", seconds=report.seconds)
             case PartFailed():
-                self._log_failure(report)
+                event = "part collected" if report.is_collected else "part failed"
+                self._log_part(
+                    report, event, "failed in", seconds=report.seconds, error=report.error
+                )
             case PartCancelled():
-                self._log_part(report, "part cancelled", "was cancelled")
+                self._log_part(report, "part cancelled", "was cancelled in")
             case PartRolledBack(error=BaseException() as error):
                 self._log_part(
-                    report, "rollback failed", "was not rolled back cleanly", error=error
+                    report, "rollback failed", "was not rolled back cleanly by", error=error
                 )
             case _:
                 pass
-
-    def _log_failure(self, report: PartFailed) -> None:
-        text = "failed, and the flow goes on" if report.is_collected else "failed"
-        self._log_part(report, "part failed", text, seconds=report.seconds, error=report.error)
 
     def _log_part(
         self,
@@ -108,9 +109,9 @@ class LogObserver:
             "mpflow_seconds": seconds,
             "mpflow_waited": waited,
         }
-        said = [f"{report.part.ref} {text} by {report.route.name}"]
+        said = [f"{report.part.ref} {text} {report.route.name}"]
         if seconds is not None:
-            said.append(f"in {seconds:.3f} s")
+            said.append(f"{'in' if error is None else 'after'} {seconds:.3f} s")
         if report.part.size is not None:
             said.append(f"({report.part.size} bytes)")
         said += [f"after waiting {spent:.3f} s for its {why}" for why, spent in waited.items()]
