@@ -6,6 +6,7 @@ Knows: `Results.into` on results made by hand. Must not know: flows.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
@@ -13,6 +14,8 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
 import attr
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mpflow import MissingParts, Part, PartInfo, ResultsMismatch, RouteError
 from mpflow.results import Handled, Results
@@ -589,3 +592,57 @@ def test_a_client_that_names_a_part_like_a_field_gets_nowhere() -> None:
     came = Results([Handled(info, "title", route, "forged")], keys={"title", "note"})
     with pytest.raises(MissingParts):
         came.into(attrs.make_class("Wants", {"title": attrs.field(type=str)}))
+
+
+# -- any class, any results -------------------------------------------------------------------
+
+KINDS: dict[str, dict[str, Any]] = {
+    "one": {"type": int},
+    "maybe": {"type": int | None},
+    "default": {"type": int, "default": 0},
+    "many": {"type": list[int]},
+    "tolerant": {"type": list[int | ValueError]},
+}
+keys = st.sampled_from(list(KINDS))
+values = st.integers(0, 9) | st.just("x") | st.builds(ValueError, st.just("v"))
+
+
+@given(st.sets(keys, min_size=1), st.lists(st.tuples(keys, values), max_size=8))
+def test_what_is_told_is_what_is_wrong(chosen: set[str], came: list[tuple[str, Any]]) -> None:
+    """Against a model in so many words."""
+    cls = attrs.make_class(
+        "Any", {key: attrs.field(kw_only=True, **KINDS[key]) for key in KINDS if key in chosen}
+    )
+    found = {key: [value for name, value in came if name == key] for key in chosen}
+    single = {key: parts for key, parts in found.items() if key in ("one", "maybe", "default")}
+    looked_at = [
+        (key, value)
+        for key, parts in found.items()
+        for value in (parts if key not in single or len(parts) == 1 else [])
+    ]
+    missing = ["one"] if single.get("one") == [] else []
+    surplus = [key for key, parts in single.items() if len(parts) > 1]
+    wrong = [key for key, value in looked_at if value == "x"]
+    failed = [
+        key for key, value in looked_at if isinstance(value, ValueError) and key != "tolerant"
+    ]
+    made, told = put(results(*came, keys=list(KINDS)), cls)
+    assert told == [missing, sorted(surplus), sorted(wrong), sorted(failed)]
+    if made is None:
+        return
+    for key in chosen:
+        parts = found[key]
+        nothing = {"maybe": None, "default": 0}.get(key)
+        expected = (parts[0] if parts else nothing) if key in single else parts
+        assert getattr(made, key) == expected
+
+
+def put(came: Results, cls: type[Any]) -> tuple[Any, list[list[str]]]:
+    """The instance, or None and the keys of what is missing, surplus, wrong and failed."""
+    try:
+        return came.into(cls), [[], [], [], []]
+    except MissingParts as error:
+        return None, [list(error.missing), [], [], []]
+    except ResultsMismatch as error:
+        told = [error.missing, error.surplus, error.wrong, error.failed]
+        return None, [sorted(re.split(r"\W", text)[0] for text in texts) for texts in told]
