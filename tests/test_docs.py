@@ -19,6 +19,7 @@ import mpflow.testing
 import mpflow_handlers
 from mpflow import LimitExceeded, Limits, MultipartError, MultipartReader, Router, errors, wire
 from mpflow.predicates import __all__ as predicate_names
+from mpflow.rate import WINDOW, Rate
 from mpflow.testing import PartSpec, body, content_type_of, nested
 from mpflow.wire import DEVIATIONS, TOLERANCES
 from mpflow_handlers import Collect, Discard, Nested
@@ -53,7 +54,13 @@ def whole_modules() -> set[str]:
 
 
 def test_the_api_page_lists_every_public_name() -> None:
-    assert whole_modules() == {"mpflow.errors", "mpflow.wire", "mpflow_handlers"}
+    assert whole_modules() == {
+        "mpflow.errors",
+        "mpflow.observers",
+        "mpflow.reports",
+        "mpflow.wire",
+        "mpflow_handlers",
+    }
     assert set(mpflow.__all__) - set(errors.__all__) == documented("mpflow")
     assert set(mpflow.testing.__all__) == documented("mpflow.testing")
     types = {"MatchOptions", "PredicateLike", "as_predicate", "keywords"}
@@ -68,7 +75,7 @@ def test_every_page_stands_in_the_index() -> None:
     pages = {
         path.relative_to(DOCS).with_suffix("").as_posix()
         for path in DOCS.rglob("*.md")
-        if "_build" not in path.parts
+        if not {"_build", "examples"}.intersection(path.parts)
     }
     assert pages - {"index"} == listed & pages
     assert listed <= pages
@@ -158,6 +165,9 @@ async def test_the_status_of_a_routes_own_limit() -> None:
 def test_the_status_of_the_times() -> None:
     idle = MultipartReader(b"", content_type_of()).idle_error()
     assert LIMITS["idle_timeout"][2] == str(idle.status)
+    with pytest.raises(LimitExceeded) as slow:
+        Rate(100).count(WINDOW, 0)
+    assert LIMITS["min_rate"][2] == str(slow.value.status)
     assert LIMITS["stall_timeout"][2] == f"`Stalled`, {mpflow.Stalled.status}"
     assert LIMITS["handler_timeout"][2] == f"`HandlerTimeout`, {mpflow.HandlerTimeout.status}"
 
@@ -165,6 +175,7 @@ def test_the_status_of_the_times() -> None:
 def test_the_limits_without_a_status_are_not_in_use() -> None:
     unused = {name for name, row in LIMITS.items() if row[2] == "—"}
     elsewhere = {"max_spool_bytes"}  # tests/test_related.py
+    elsewhere |= {"min_rate"}  # tests/flow/test_min_rate.py
     elsewhere |= {name for name in LIMITS if name.endswith("_timeout")}
     assert unused == LIMITS.keys() - REACHED.keys() - elsewhere
     assert all(LIMITS[name][1].endswith("not in use yet") for name in unused)
