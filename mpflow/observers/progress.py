@@ -34,12 +34,13 @@ __all__ = ["ProgressObserver", "new_progress"]
 def new_progress(console: Console | None = None, *, redirect_stdout: bool = True) -> Progress:
     """Bars that tell sizes, rates and times, and go when they are done. `ImportError` without rich.
 
-    What is printed meanwhile goes above them.
+    What is printed meanwhile goes above them. Where `console` is no terminal, nothing is drawn.
     """
     try:
-        from rich import progress
+        from rich import get_console, progress
     except ImportError as error:
         raise ImportError("expected rich for bars: install multipart-flow[cli]") from error
+    console = console or get_console()
     return progress.Progress(
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
@@ -50,6 +51,7 @@ def new_progress(console: Console | None = None, *, redirect_stdout: bool = True
         transient=True,
         redirect_stdout=redirect_stdout,
         redirect_stderr=True,
+        disable=not console.is_terminal,
     )
 
 
@@ -58,8 +60,9 @@ class ProgressObserver:
     """Draws a bar for each part whose handler is at work, as long as any flow runs.
 
     The bar knows its end where the part has a Content-Length. `console` is where rich draws
-    (default: stdout). One observer may serve several routers; a console has room for one that
-    draws at a time. Raises `ImportError` without rich (extra `cli`).
+    (default: stdout); nothing is drawn where that is no terminal. One observer may serve several
+    routers; a console has room for one that draws at a time. Raises `ImportError` without rich
+    (extra `cli`).
     """
 
     console: Console | None = None

@@ -122,6 +122,15 @@ async def test_names_cannot_draw() -> None:
     assert "[red]" in drawn(observer)
 
 
+async def test_nothing_is_drawn_where_nobody_sees_it() -> None:
+    observer = ProgressObserver(Console(file=io.StringIO(), width=100, _environ={}))
+    router = Router(observer=observer)
+    router.add(read)
+    await router.dispatch(reader(form(("a", b"x" * 500)), size=50))
+    assert drawn(observer) == ""
+    assert tasks(observer) == []
+
+
 def test_without_rich() -> None:
     code = (
         "import sys; sys.modules['rich'] = None\n"
