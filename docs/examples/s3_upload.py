@@ -163,7 +163,7 @@ class Uploads:
 def main() -> None:
     """Serve until it is interrupted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("store", help="where to: s3://bucket/prefix, or file:///folder")
+    parser.add_argument("store", help="s3://bucket/prefix, gs://bucket, memory:/// to try")
     parser.add_argument("--bind", default="127.0.0.1:8000")
     parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
     options = parser.parse_args()
