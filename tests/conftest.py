@@ -1,6 +1,6 @@
 """What every test shares: the backends, and hypothesis' profiles.
 
-Knows: on what the suite runs. Must not know: anything of mpflow.
+Knows: on what the suite runs. Must not know: anything of mpflow but its virtual clock.
 
 A portable async module says `pytestmark = pytest.mark.anyio` and runs on asyncio, uvloop and trio;
 a trio-native one says `pytestmark = pytest.mark.trio`; none says both. A test that waits for time
@@ -36,12 +36,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
         pytest.param(("trio", {"restrict_keyboard_interrupt_to_checkpoints": True}), id="trio"),
     ]
 )
-def anyio_backend(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def anyio_backend(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any]]]:
     """The backend of a portable test; under `@virtual_time` one whose clock is virtual."""
     if isinstance(request.param, VirtualBackend):
-        yield request.param.start(monkeypatch)
+        with request.param.start() as backend:
+            yield backend
     else:
         yield request.param
 

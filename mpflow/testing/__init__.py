@@ -1,4 +1,4 @@
-"""What people need to test a handler of their own: parts, bodies, sources, and a run.
+"""What people need to test handlers of their own: parts, bodies, sources, runs, virtual time.
 
     from mpflow.testing import part, run
 
@@ -8,7 +8,9 @@
 Knows: the names of this package. Must not know: any test framework.
 """
 
-from mpflow.testing.bodies import PartSpec, body, content_type_of, nested
+from mpflow.testing.bodies import Message, PartSpec, body, content_type_of, nested
+from mpflow.testing.clock import virtual_time
+from mpflow.testing.dispatching import dispatch
 from mpflow.testing.running import part, run
 from mpflow.testing.sources import (
     Bytewise,
@@ -21,12 +23,14 @@ from mpflow.testing.sources import (
     chunkings,
     splits,
 )
+from mpflow.testing.strategies import messages
 
 __all__ = [
     "Bytewise",
     "Chunked",
     "Cut",
     "Failing",
+    "Message",
     "PartSpec",
     "Sentinel",
     "Slow",
@@ -34,8 +38,11 @@ __all__ = [
     "body",
     "chunkings",
     "content_type_of",
+    "dispatch",
+    "messages",
     "nested",
     "part",
     "run",
     "splits",
+    "virtual_time",
 ]

@@ -1,6 +1,7 @@
 """Bodies for tests: bytes on the wire, from a few words a part.
 
-Knows: the encoder, and what a form's part looks like. Must not know: sources, readers, handlers.
+Knows: the encoder, what a form's part looks like, and how a body is cut into chunks.
+Must not know: readers, handlers.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import Any, TypeAlias
 import attrs
 
 from mpflow.info import PartInfo
+from mpflow.testing.sources import Chunked
 from mpflow.wire import BodyEnd, Encoder, Head, WholePart
 from mpflow.wire.headers import format_parameter
 
-__all__ = ["PartLike", "PartSpec", "body", "content_type_of", "nested"]
+__all__ = ["Message", "PartLike", "PartSpec", "body", "content_type_of", "nested"]
 
 BOUNDARY = "boundary"
 """The boundary of test bodies: short and constant, so that a failing test shows readable bytes."""
@@ -88,6 +90,33 @@ def nested(
 def content_type_of(boundary: str = BOUNDARY, subtype: str = "form-data") -> str:
     """The content type of a body: `multipart/<subtype>` with its boundary, quoted if need be."""
     return f"multipart/{subtype}; {format_parameter('boundary', boundary)}"
+
+
+@attrs.frozen
+class Message:
+    """A whole message: its parts, and how its body comes.
+
+    `sizes` are those of the chunks of its `source`; what is left after them comes in one.
+    """
+
+    parts: tuple[PartSpec, ...]
+    boundary: str = attrs.field(default=BOUNDARY, kw_only=True)
+    subtype: str = attrs.field(default="form-data", kw_only=True)
+    sizes: tuple[int, ...] = attrs.field(default=(), kw_only=True)
+
+    @property
+    def content_type(self) -> str:
+        """`multipart/<subtype>` with the boundary."""
+        return content_type_of(self.boundary, self.subtype)
+
+    @property
+    def data(self) -> bytes:
+        """The body on the wire."""
+        return body(self.parts, boundary=self.boundary)
+
+    def source(self) -> Chunked:
+        """The body in its chunks. Each call gives a source of its own."""
+        return Chunked(self.data, self.sizes)
 
 
 def _spec(item: PartLike) -> PartSpec:

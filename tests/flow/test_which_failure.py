@@ -19,8 +19,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from mpflow import Part, PartRef, Router
+from mpflow.testing import virtual_time as virtual_backend
 from mpflow_handlers import Nested, Tee
-from tests.clock import VirtualBackend, virtual_time
+from tests.clock import virtual_time
 from tests.flow.support import Field, form, nested, notes, reader
 
 RUNS = 1000
@@ -177,13 +178,12 @@ async def outcomes(seeds: Sequence[int]) -> list[tuple[int, ...] | None]:
     return [await outcome(seed) for seed in seeds]
 
 
-def test_the_same_failure_bare_in_each_of_a_thousand_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_failure_bare_in_each_of_a_thousand_runs() -> None:
     seeds = [seed for seed in range(RUNS + RUNS // 10) if len(play(seed).winners()) < 2][:RUNS]
     assert len(seeds) == RUNS
     found: dict[str, list[tuple[int, ...] | None]] = {}
     for backend in ("asyncio", "trio"):
-        with monkeypatch.context() as patch:
-            name, options = VirtualBackend(backend).start(patch)
+        with virtual_backend(backend) as (name, options):
             found[backend] = anyio.run(outcomes, seeds, backend=name, backend_options=options)
     assert found["asyncio"] == found["trio"]
     failed = [path for path in found["trio"] if path is not None]
