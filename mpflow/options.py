@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -46,10 +46,28 @@ class Options:
 
     known: tuple[Option, ...]
     takes_others: bool
+    _signature: inspect.Signature = attrs.field(repr=False, eq=False)
 
     def get(self, name: str) -> Option | None:
         """The option of that name, or None."""
         return next((option for option in self.known if option.name == name), None)
+
+    def call(self, factory: Callable[..., Any], values: Mapping[str, Any]) -> Any:
+        """What the factory makes of the values, by name; those of `is_many` are sequences."""
+        bound = self._signature.bind_partial()
+        others: dict[str, Any] = {}
+        for name, value in values.items():
+            option = self.get(name)
+            if option is None:
+                others[name] = value
+            else:
+                bound.arguments[name] = tuple(value) if option.is_many else value
+        kinds = {p.kind: name for name, p in self._signature.parameters.items()}
+        if kinds.keys() & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY}:
+            bound.apply_defaults()  # what stands before a value that has no name must be there
+        if others:
+            bound.arguments[kinds[inspect.Parameter.VAR_KEYWORD]] = others
+        return factory(*bound.args, **bound.kwargs)
 
 
 def options_of(factory: Callable[..., Any]) -> Options | None:
@@ -75,7 +93,7 @@ def options_of(factory: Callable[..., Any]) -> Options | None:
                 Any if annotation is parameter.empty else _resolved(annotation, factory),
             )
         )
-    return Options(tuple(found), takes_others)
+    return Options(tuple(found), takes_others, signature)
 
 
 def _text(annotation: object) -> str:

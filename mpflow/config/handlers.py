@@ -6,8 +6,10 @@ or templates themselves. Must not know: what a handler does; routes.
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import attrs
@@ -66,24 +68,19 @@ class HandlerMaker:
         before = len(place.problems.found)
         if known is not None:
             _check_names(place, name, options, known)
-        positional: list[Any] = []
-        keywords: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, value in options.items():
             option = None if known is None else known.get(key)
             if option is None and known is not None and not known.takes_others:
                 continue  # which was told
-            try:
-                given = self._option(place.at(key), value, option, factory)
-            except _Unusable:
-                continue
-            if option is not None and option.is_many:
-                positional += given
-            else:
-                keywords[key] = given
+            with suppress(_Unusable):
+                values[key] = self._option(place.at(key), value, option, factory)
         if len(place.problems.found) > before:
             raise _Unusable
         try:
-            made: Callable[..., Any] = factory(*positional, **keywords)
+            made: Callable[..., Any] = (
+                factory(**values) if known is None else known.call(factory, values)
+            )
         except Exception as error:  # whatever an option of somebody's handler may come to
             said = str(error) if isinstance(error, MultipartError) else _named(error)
             raise _fault(place, f"{name} cannot be made: {said}") from error
@@ -96,8 +93,8 @@ class HandlerMaker:
             items = list(place.array(value, "an array"))
             if not isinstance(value, list | tuple):
                 raise _Unusable
-            return self._each(items, option.hint, factory)
-        return self._value(place, value, Any if option is None else option.hint, factory)
+            return self._each(items, _hint(option), factory)
+        return self._value(place, value, Any if option is None else _hint(option), factory)
 
     def _value(self, place: Place, value: object, hint: Any, factory: Callable[..., Any]) -> Any:
         """The value as the handler gets it: handlers, routers and templates are made."""
@@ -201,6 +198,15 @@ def _template(place: Place, text: object) -> Template:
     if fault is not None:
         raise _fault(place, fault)
     return Template(text)
+
+
+def _hint(option: Option) -> Any:
+    """The option's type; where it cannot be looked up, whether it is written as a router's."""
+    is_router = option.hint is Any and _ROUTER.search(option.type)
+    return RouteTable if is_router else option.hint
+
+
+_ROUTER: Final = re.compile(r"\bRouter\b")
 
 
 def _is_router(hint: Any) -> bool:
