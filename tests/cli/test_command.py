@@ -34,7 +34,7 @@ def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--help"]) == 0
     out = capsys.readouterr().out
-    assert all(word in out for word in ("DIR", "--bind", "--backend", "--max-bytes"))
+    assert all(word in out for word in ("DIR", "--config", "--bind", "--backend", "--max-bytes"))
     assert "127.0.0.1:8000" in out
 
 
@@ -42,7 +42,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "says"),
     [
         (["nonsense"], "invalid choice: 'nonsense'"),
-        (["serve"], "required: DIR"),
+        (["serve"], "expected a DIR, or -c FILE with the routes"),
         (["serve", "inbox", "--backend", "curio"], "invalid choice: 'curio'"),
         (["serve", "inbox", "--bind", "8000"], "expected HOST:PORT"),
         (["serve", "inbox", "--bind", ":8000"], "expected HOST:PORT"),
@@ -68,10 +68,13 @@ def test_a_wrong_command_line(
 def test_options() -> None:
     assert vars(parse("inbox")) == {
         "directory": Path("inbox"),
+        "config": None,
         "bind": ("127.0.0.1", 8000),
         "backend": "asyncio",
         "max_bytes": None,
     }
+    assert parse("-c", "routes.toml").directory is None
+    assert parse("-c", "routes.toml").config == "routes.toml"
     assert parse("inbox", "--bind", "[::1]:0").bind == ("::1", 0)
     assert parse("inbox", "--bind", "localhost:80").bind == ("localhost", 80)
     assert parse("inbox", "--max-bytes", "2 GiB").max_bytes == 2 * 1024**3
