@@ -49,6 +49,7 @@ KEPT = (Part, Record, Channel, Spool, Staged, Kept, Upload)
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.hypothesis,  # as random as those: `nox -s fuzz` runs it for longer
     pytest.mark.parametrize("anyio_backend", COUNTING, indirect=True),
 ]
 
