@@ -16,9 +16,9 @@ __all__ = ["messages"]
 
 
 def messages(*, max_parts: int = 5, max_size: int = 300, depth: int = 1) -> SearchStrategy[Message]:
-    """A Hypothesis strategy of `Message`s that any reader has to read, cut in any way.
+    """A Hypothesis strategy: a `Message` that any reader has to read, cut in any way.
 
-    They are forms, or `multipart/mixed` where a part has no name. They have at most `max_parts`
+    It is a form, or `multipart/mixed` where a part has no name. It has at most `max_parts`
     parts a level, each with a body of at most `max_size` bytes, and multiparts inside of them down
     to `depth` (0 for none). Names and file names are of any script; bodies like to hold CRs, LFs
     and beginnings of the delimiter. Raises `ImportError` where Hypothesis is not installed.
