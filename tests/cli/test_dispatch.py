@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from mpflow.cli.app import App
 from mpflow.cli.routed import Routed, load_router
 from mpflow.testing import PartSpec, body, content_type_of, nested
 from tests.cli.asgi import Client
-from tests.cli.command import mail, run
+from tests.cli.command import COMMAND, PATIENCE, mail, run
 from tests.cli.service import BACKENDS, running
 
 ROUTES = """\
@@ -161,6 +163,28 @@ def test_a_failure_that_is_collected_is_told(folder: Path) -> None:
     assert done.returncode == 1
     assert b"failed: expected JSON" in done.stdout
     assert stored(folder) == ["a b.bin"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_rolls_everything_back(folder: Path, number: signal.Signals) -> None:
+    large = PartSpec(bytes(3_000_000), filename="large")
+    with subprocess.Popen(
+        [*COMMAND, "dispatch", "-", "-c", "routes.toml"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(body([*MESSAGE, large])[:2_500_000])
+        process.stdin.flush()  # more than any buffer holds: the handlers are at work
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 128 + number
+        assert (process.stdout.read(), process.stderr.read()) == (b"", b"")
+        process.stdin.close()
+    assert stored(folder) == []
 
 
 @pytest.mark.parametrize("command", ["dispatch", "serve"])

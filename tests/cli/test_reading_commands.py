@@ -27,7 +27,7 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("command", ["inspect", "extract", "pack"])
+@pytest.mark.parametrize("command", ["dispatch", "handlers", "inspect", "extract", "pack"])
 def test_the_options_stand_in_the_documentation(command: str) -> None:
     parser = argparse.ArgumentParser()
     COMMANDS[command].add_arguments(parser)
