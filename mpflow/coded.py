@@ -32,10 +32,12 @@ def uncoded(source: Source, codings: Sequence[Coding], limits: Limits) -> Source
     async def pull() -> Chunk:
         try:
             return await stream.receive(PIECE)
-        except InvalidContent:
-            if begun.size:
-                raise
-            raise StopAsyncIteration from None
+        except InvalidContent as error:
+            if not begun.size:
+                raise StopAsyncIteration from None
+            # No offset: libraries tell of an error up to a piece late, and pieces are chunks.
+            text = f"{error.message}, in the Content-Encoding of the response"
+            raise InvalidContent(text) from error.__cause__
 
     return Source(pull, timed=source.timed, close=source.aclose)
 

@@ -141,6 +141,18 @@ class EventReader:
         """Whether the source has ended."""
         return self._at_eof
 
+    @property
+    def must_end(self) -> bool:
+        """Whether the source has to be read to its end, also behind the close delimiter."""
+        return self._source.ends_checked
+
+    async def read_to_end(self) -> None:
+        """Read on behind the close delimiter, to the end of the source: all of it is epilogue."""
+        self.poll()  # what is in hand counts as well
+        while not self._at_eof:
+            await self.fill()
+            self.poll()
+
     def limit(self, limits: Limits | None) -> None:
         """For flows: take a router's limits; the tighter of each field where both have some."""
         if limits is not None:

@@ -95,6 +95,8 @@ def open_message(obj: object, *, limits: Limits = _DEFAULT) -> Message:
         return Message(headers, _request_source(given), length=_length(headers))
     codings = _Codings(headers, limits)
     source = _response_source(given, codings)
+    # Whoever undoes them: what is wrong with a coding shows at its end at the latest.
+    source.ends_checked = bool(codings.names)
     return Message(headers, source, int(status), None if codings.names else _length(headers))
 
 

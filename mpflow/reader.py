@@ -100,9 +100,11 @@ class MultipartReader(EventReader):
         Responses of httpx, httpx2, aiohttp and niquests; requests of aiohttp, Starlette, FastAPI,
         Litestar, Falcon and BlackSheep. The content codings of a response (gzip, deflate, br,
         zstd; several) are undone as it is read, but where its client has done so: within
-        `max_decoded_ratio`, and `max_total_bytes` counts what comes of them. A request may have
-        none. Refuses by the headers alone as `from_asgi` does; raises `TypeError` for anything
-        else. The message itself stays open.
+        `max_decoded_ratio`, and `max_total_bytes` counts what comes of them. A response with one
+        is read to its end before the reader says that no part is left: only there it shows
+        whether all of it was right (`InvalidContent`). A request may have none. Refuses by the
+        headers alone as `from_asgi` does; raises `TypeError` for anything else. The message
+        itself stays open.
         """
         opened = open_message(message, limits=limits or Limits())
         return cls._of(opened, limits=limits, strict=strict, tolerate=tolerate)
@@ -194,6 +196,8 @@ class MultipartReader(EventReader):
                 part = self.make_part(event.head, _WireBody(self))
                 self._current_ended = False
             else:
+                if self.must_end:
+                    await self.read_to_end()
                 self._done = True
                 break
             self._current = part

@@ -78,9 +78,11 @@ class Source:
 
     `timed` says whether a cancel scope may stand around one read. It may not around the read of
     somebody else's async iterator, which may hold a scope of its own over its `yield`.
+    `ends_checked` says that only the end of it tells whether the bytes before it are right, as
+    the checksum of a content coding does: who takes them for whole has to read that far.
     """
 
-    __slots__ = ("_close", "_error", "_pull", "_state", "timed")
+    __slots__ = ("_close", "_error", "_pull", "_state", "ends_checked", "timed")
 
     def __init__(
         self,
@@ -94,6 +96,7 @@ class Source:
         self._state = ""
         self._error: Exception | None = None
         self.timed: bool = timed
+        self.ends_checked: bool = False
 
     def __aiter__(self) -> Source:
         return self

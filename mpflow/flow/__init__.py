@@ -88,7 +88,7 @@ class Router(RouteTable):
         at once. `given` are values that handlers may need beside those of other parts, by key.
         `independent` lets a handler dispatch its own part, though it then commits before the flow
         that the part is of. After the close delimiter the source is read to its end;
-        `epilogue="ignore"` leaves it.
+        `epilogue="ignore"` leaves it, but for a response with a content coding.
         """
         flow = self.flow(reader, into=into, given=given, independent=independent, epilogue=epilogue)
         flow.expect_outermost()

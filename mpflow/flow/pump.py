@@ -109,7 +109,7 @@ class Pump(Transaction):
                 error.part = self._here.ref
             raise
         self._check_missing()
-        if self._read_epilogue:
+        if self._read_epilogue or self._reader.must_end:
             while not self._reader.at_eof:
                 await self._fill()
                 self._reader.poll()
