@@ -10,16 +10,16 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 from obstore.store import MemoryStore
 
 from mpflow import Order, Part, PartInfo, Router
-from mpflow_handlers import Digest, Nested, ObjectStore, Save, Spool, Tee
+from mpflow_handlers import Digest, Nested, ObjectStore, Save, Spool, SyncHandler, Tee
 from tests.flow.support import Field, form, nested
 
-KINDS = ["one", "early", "row", "save", "tee", "spool", "object", "digest"]
+KINDS = ["one", "early", "row", "save", "tee", "spool", "object", "digest", "sync"]
 NEEDING = ["named", "teed"]
 """Kinds whose handlers need what the part `owner` gave."""
 SIZES = [0, 1, 300, 300, 300, 5_000, 5_000, 70_000]
@@ -99,6 +99,11 @@ def _fields(level: Level, path: str) -> list[Field]:
     return fields
 
 
+def _length(file: IO[bytes], info: PartInfo) -> int:
+    """In a thread: reads a part as a file."""
+    return sum(map(len, iter(lambda: file.read(1000), b"")))
+
+
 @attrs.define(eq=False)
 class Shop:
     """Where the handlers of a plan store: a folder, a store of objects, a table of rows.
@@ -165,6 +170,7 @@ class Shop:
         router.add(Spool(max_memory=1000), name="spool")
         router.add(ObjectStore(self.store, digests=["md5"]), name="object")
         router.add(Digest("sha256"), name="digest")
+        router.add(SyncHandler(_length), name="sync")
         router.add(Save(self.directory, name_of), name="named", **options)
         router.add(Tee(Save(self.directory, name_of), self.row), name="teed", **options)
         for part in level.parts:

@@ -147,6 +147,7 @@ class Trials:
         files, objects, rows = shop.stored()
         what = f"{fault.kind} {fault.at} of {plan}: {failure!r}"
         assert shop.running == 0, what
+        assert fault.hit or failure is None, what
         if results is not None:
             # All of it; whatever went wrong came too late, or hurt nobody.
             assert failure is None
