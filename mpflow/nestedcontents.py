@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import attrs
+
 from mpflow.contents import Content, Reading
 from mpflow.errors import WriteError, excerpt
 from mpflow.wire.codings import codings_of
@@ -17,11 +19,15 @@ from mpflow.wire.headers import Head
 if TYPE_CHECKING:
     from mpflow.writer import MultipartWriter
 
-__all__ = ["Nested", "check_no_cycle", "holds"]
+__all__ = ["Nested", "Place", "inside_out"]
 
 
 class Nested(Content):
-    """Another writer as the body of a part."""
+    """Another writer as the body of a part.
+
+    Writing asks it about its own level only: what is inside is looked at from outside, by
+    `inside_out`, and written when its turn comes. So no depth is too much, nor costs its square.
+    """
 
     content_type: str | None = None
     measured = False
@@ -29,20 +35,17 @@ class Nested(Content):
 
     def __init__(self, writer: MultipartWriter) -> None:
         self.writer = writer
+        writer.held = True
 
     @property
     def replayable(self) -> bool:
         return self.writer.replayable
 
-    @property
-    def prompt(self) -> bool:
-        return self.writer.is_prompt()
-
     def size(self, charset: str) -> int | None:
         return self.writer.size
 
     def check(self) -> None:
-        self.writer.check_ready()
+        self.writer.check_unused()
 
     def check_head(self, head: Head) -> None:
         boundary = self.writer.boundary
@@ -62,35 +65,50 @@ class Nested(Content):
         return self.writer.start(path=path)
 
 
-def check_no_cycle(writer: MultipartWriter) -> None:
-    """Raise `WriteError` where a writer stands in itself, at whatever depth."""
-    around: list[MultipartWriter] = [writer]
-    levels: list[Iterator[MultipartWriter]] = [_inside(writer)]
+@attrs.frozen(eq=False)
+class Place:
+    """Where a writer stands: as the part with the number `index` of the writer at `around`."""
+
+    writer: MultipartWriter
+    around: Place | None = None
+    index: int = 0
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        """The place in the outermost writer."""
+        found: list[int] = []
+        place = self
+        while place.around is not None:
+            found.append(place.index)
+            place = place.around
+        return tuple(reversed(found))
+
+
+def inside_out(writer: MultipartWriter) -> list[Place]:
+    """A writer and all that stand in it, each once, and each after those that it holds.
+
+    `WriteError` where one stands in itself, at whatever depth.
+    """
+    found: list[Place] = []
+    begun, around = {id(writer)}, {id(writer)}
+    levels = [(Place(writer), _inside(writer))]
     while levels:
-        inner = next(levels[-1], None)
+        place, inside = levels[-1]
+        index, inner = next(inside, (0, None))
         if inner is None:
+            found.append(place)
+            around.discard(id(place.writer))
             levels.pop()
-            around.pop()
-        elif any(inner is outer for outer in around):
+        elif id(inner) in around:
             raise WriteError("expected a writer that does not hold itself, got one that does")
-        else:
-            around.append(inner)
-            levels.append(_inside(inner))
+        elif id(inner) not in begun:
+            begun.add(id(inner))
+            around.add(id(inner))
+            levels.append((Place(inner, place, index), _inside(inner)))
+    return found
 
 
-def holds(writer: MultipartWriter, other: MultipartWriter) -> bool:
-    """Whether a writer is another one, or has it inside."""
-    seen: set[int] = set()
-    left = [writer]
-    while left:
-        found = left.pop()
-        if found is other:
-            return True
-        if id(found) not in seen:
-            seen.add(id(found))
-            left += _inside(found)
-    return False
-
-
-def _inside(writer: MultipartWriter) -> Iterator[MultipartWriter]:
-    return iter([p.content.writer for p in writer.parts if isinstance(p.content, Nested)])
+def _inside(writer: MultipartWriter) -> Iterator[tuple[int, MultipartWriter]]:
+    for index, payload in enumerate(writer.parts):
+        if isinstance(payload.content, Nested):
+            yield index, payload.content.writer

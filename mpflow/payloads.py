@@ -27,7 +27,7 @@ from mpflow.contents import (
     name_of,
 )
 from mpflow.encoding import CODE_INLINE, CodedReading, codings_to_apply, codings_to_relay
-from mpflow.errors import MultipartError, WriteError, excerpt
+from mpflow.errors import MultipartError, PartRef, WriteError, excerpt
 from mpflow.filecontents import File, FileAt, TextFile
 from mpflow.openfiles import is_text
 from mpflow.part import Part
@@ -242,8 +242,17 @@ class Payload:
         return head
 
     def expected(self) -> int | None:
-        """How long the body must be. A header that says something else raises `WriteError`."""
-        size, declared = self.size, self._declared()
+        """How long the body must be, None where nothing says it: of a stream, and of a writer.
+
+        A header that says something else raises `WriteError`.
+        """
+        if not self.content.measured and self._declared() is None:
+            return None  # what is inside is held to its own sizes when its turn comes
+        return self.agreed(self.size)
+
+    def agreed(self, size: int | None) -> int | None:
+        """The same, of a body of `size` bytes."""
+        declared = self._declared()
         if size is not None and declared not in (None, size):
             raise WriteError(
                 f"expected a body of {declared} bytes, as its Content-Length says, got {size}"
@@ -253,6 +262,14 @@ class Payload:
     def check(self) -> None:
         """Raise `WriteError` where the body cannot be read (again)."""
         self.content.check()
+
+    def ref(self, path: tuple[int, ...]) -> PartRef:
+        """What names it in an error; `path` is the place of the part in the message."""
+        try:
+            head = self.head()
+        except Exception:  # the headers themselves are at fault
+            return PartRef(path)
+        return PartRef(path, head.name, head.filename)
 
     def data(self) -> bytes | None:
         """The body as it goes out, where it is in memory and need not be coded in a thread."""

@@ -15,8 +15,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from mpflow.contents import Sendable
 from mpflow.errors import InvalidBoundary, LimitExceeded, WriteError, excerpt
-from mpflow.nestedcontents import Nested, check_no_cycle, holds
-from mpflow.outgoing import More, Outgoing
+from mpflow.nestedcontents import Nested, inside_out
+from mpflow.outgoing import Outgoing
+from mpflow.outgoinglevel import Level, More
 from mpflow.part import Part
 from mpflow.payloads import HeadersLike, Payload, declared_length, merged_headers
 from mpflow.sinks import ByteSink, open_sink
@@ -68,6 +69,8 @@ class MultipartWriter:
         """The boundary, as it stands in the content type and between the parts."""
         self.parts: list[Payload] = []
         """The parts that were appended. It may be changed until the body is written."""
+        self.held = False
+        """Whether it was made a part of a writer. Kept by the part."""
         self._form = subtype.lower() == "form-data"
         self._more = parts
         self._more_used = False
@@ -177,7 +180,7 @@ class MultipartWriter:
                 obj.headers.update(merged_headers((), headers))
             return obj
         if isinstance(obj, MultipartWriter):
-            if holds(obj, self):
+            if obj is self or (self.held and self in (p.writer for p in inside_out(obj))):
                 raise WriteError("expected a writer that does not hold this one")
             return Payload.of(
                 Nested(obj), merged_headers(obj._headers.items(), headers), form=self._form
@@ -203,14 +206,23 @@ class MultipartWriter:
 
         Raises `WriteError` where a part cannot be written, or the writer stands in itself.
         """
-        check_no_cycle(self)
+        sizes: dict[int, int | None] = {}
+        for place in inside_out(self):
+            sizes[id(place.writer)] = place.writer._size(sizes)
+        return sizes[id(self)]
+
+    def _size(self, sizes: Mapping[int, int | None]) -> int | None:
+        """The size, by those of the writers inside."""
         if self._more is not None:
             return None
         delimiter = len(self.boundary) + 6  # CRLF--boundary CRLF
         total = len(self.boundary) + 8 if self.parts else len(self.boundary) + 6
         for number, payload in enumerate(self.parts):
             head = len(payload.head(form=self._form).raw)
-            size = payload.expected()
+            if isinstance(payload.content, Nested):
+                size = payload.agreed(sizes[id(payload.content.writer)])
+            else:
+                size = payload.expected()
             if size is None:
                 return None
             total += delimiter + (head + 2 if head else 0) + 2 + size - (0 if number else 2)
@@ -219,8 +231,11 @@ class MultipartWriter:
     @property
     def replayable(self) -> bool:
         """Whether it can be written more than once: every part can, and `parts=` is not given."""
-        check_no_cycle(self)
-        return self._more is None and all(payload.replayable for payload in self.parts)
+        return all(
+            place.writer._more is None
+            and all(isinstance(p.content, Nested) or p.replayable for p in place.writer.parts)
+            for place in inside_out(self)
+        )
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -248,20 +263,24 @@ class MultipartWriter:
         return b"".join([chunk async for chunk in self.start()])
 
     def start(self, *, close_boundary: bool = True, path: tuple[int, ...] = ()) -> Outgoing:
-        """Begin to write; `path` is its place in a message around it."""
-        self.check_ready()
+        """Begin to write; `path` is its place in a message around it, which was checked."""
+        if path:
+            self.check_unused()
+        else:
+            self.check_ready()
         whole = close_boundary and not path  # else the headers are not those of what is written
         if whole and self._declared is not None:
             self._check_length(self.size)
-        return Outgoing(
+        level = Level(
+            self,
             self.boundary,
             tuple(self.parts),
             self._pull() if self._more is not None else None,
             form=self._form,
             close_boundary=close_boundary,
             path=path,
-            total=self._declared if whole else None,
         )
+        return Outgoing(level, total=self._declared if whole else None)
 
     def _check_length(self, size: int | None) -> None:
         if size is not None and self._declared not in (None, size):
@@ -270,17 +289,22 @@ class MultipartWriter:
                 f"got {size}"
             )
 
-    def is_prompt(self) -> bool:
-        """Whether writing it waits for nobody but its sink."""
-        return self._more is None and all(payload.content.prompt for payload in self.parts)
-
     def check_ready(self) -> None:
         """Raise `WriteError` where it cannot be written: again, or at all."""
-        check_no_cycle(self)
+        for place in inside_out(self):
+            place.writer.check_unused()
+            for index, payload in enumerate(place.writer.parts):
+                try:
+                    payload.check()
+                except WriteError as error:
+                    if error.part is None:
+                        error.part = payload.ref((*place.path, index))
+                    raise
+
+    def check_unused(self) -> None:
+        """Raise `WriteError` where `parts=` was used up, whatever stands in its parts."""
         if self._more_used:
             raise WriteError("expected a body that can be written again, got one of `parts=`")
-        for payload in self.parts:
-            payload.check()
 
     def _pull(self) -> More:
         assert self._more is not None
