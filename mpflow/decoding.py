@@ -79,8 +79,9 @@ class DecodedStream(ByteReceiveStream):
     event loop. So is, of heavy ones, what comes first of a chunk of less than 64 KiB, 96 KiB at
     most; the rest, and what comes of chunks of 64 KiB, in worker threads, 256 KiB at most a time.
     That much is held beside what `receive` has left. A cancelled `receive` loses no byte. What is
-    wrong with the codings is raised each time, `InvalidContent` or `LimitExceeded`, once what is
-    right has been given out; so is whatever the part itself raises.
+    wrong with the codings is raised each time, `InvalidContent` or `LimitExceeded`, once what was
+    undone before has been given out: all that is right of base64 and quoted-printable; of the
+    others, up to 64 KiB less, by how the part came. So is whatever the part itself raises.
     """
 
     def __init__(

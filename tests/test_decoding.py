@@ -155,6 +155,42 @@ async def test_a_part_that_is_not_what_it_says(
     assert caught.value.part == it.info.ref
 
 
+@pytest.mark.parametrize(("size", "count"), [(1, 100), (1000, 50_000), (1 << 20, 50_000)])
+@pytest.mark.parametrize(
+    ("unit", "wrong", "headers"),
+    [
+        (b"YWJj", b"YW!JYWJj", BASE64),
+        (b"=61bc", b"=ZZ=61", {"Content-Transfer-Encoding": "quoted-printable"}),
+    ],
+    ids=["base64", "quoted-printable"],
+)
+async def test_what_is_right_comes_before_the_error(
+    unit: bytes, wrong: bytes, headers: dict[str, str], size: int, count: int
+) -> None:
+    it = part_of(pieces_of(unit * count + wrong, size), headers=headers, name="n")
+    out: list[bytes] = []
+
+    async def take() -> None:
+        async for piece in it.decoded():
+            out.append(piece)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(InvalidContent, match="of the encoded body"):
+        await take()
+    assert b"".join(out) == b"abc" * count
+    with pytest.raises(InvalidContent):
+        await it.decoded().receive()
+
+
+async def test_a_limit_is_told_in_the_same_words_however_a_part_is_cut() -> None:
+    bomb, told = bytes(8 * MIB), set[str]()
+    for limits in (None, Limits(max_decoded_bytes=2 * MIB, max_decoded_ratio=None)):
+        for size in (7, 1000, 1 << 20):
+            with pytest.raises(LimitExceeded) as caught:
+                await coded(bomb, GZIP, size=size, limits=limits).read(decode=True, limit=None)
+            told.add(caught.value.message)
+    assert len(told) == 2
+
+
 async def test_a_cut_body_is_a_cut_body() -> None:
     cut = TruncatedBody("cut")
     it = part_of([encoded(b"x" * 99, GZIP)[:20]], error=cut, headers=GZIP)

@@ -18,7 +18,8 @@ class CodingDecoder(ABC):
     """Undoes one coding of one body, in bounded pieces.
 
     `decode` takes the next bytes only while `needs_data` is true; while it is false, more comes
-    of `decode(b"", limit)`. What is malformed or cut raises `InvalidContent`, in any chunking.
+    of `decode(b"", limit)`. What is malformed or cut raises `InvalidContent`, in any chunking. One
+    that knows where it went wrong gives out what stands before, and raises at the next call.
     """
 
     needs_data: bool = True

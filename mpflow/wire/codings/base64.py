@@ -16,7 +16,7 @@ __all__ = ["Base64Decoder", "Base64Encoder"]
 
 _BLANKS: Final = b" \t\r\n"
 _GARBAGE = re.compile(rb"[^A-Za-z0-9+/ \t\r\n]").search
-_NO_PADDING = re.compile(rb"[^= \t\r\n]").search
+_VISIBLE = re.compile(rb"[^ \t\r\n]").finditer
 _LINE: Final = 76  # RFC 2045, 6.8: "lines of no more than 76 characters each"
 _LINE_BYTES: Final = _LINE // 4 * 3
 
@@ -25,7 +25,8 @@ class Base64Decoder(CodingDecoder):
     """White space is left out; all else that is not of the alphabet is refused, never skipped.
 
     RFC 2045, 6.8 lets a decoder skip it; then two decoders may see two contents. Padding must be
-    there and right, and nothing may follow it. Errors name the byte of the encoded body.
+    there and right, and nothing may follow it. Errors name the byte of the encoded body, and come
+    once all that stands before it has been given out, by fours.
     """
 
     def __init__(self) -> None:
@@ -33,16 +34,23 @@ class Base64Decoder(CodingDecoder):
         self._padding = 0
         self._ended = False
         self._taken = 0  # bytes of the encoded body that were given before this call
+        self._error: InvalidContent | None = None
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        out = self._pad(data) if self._padding or b"=" in data else self._plain(data)
-        self._taken += len(data)
+        out = b""
+        if self._error is None:
+            out = self._pad(data) if self._padding or b"=" in data else self._plain(data)
+            self._taken += len(data)
+        if self._error is not None:
+            self.needs_data: bool = False
+            if not out:
+                raise self._error
         return out
 
     def finish(self) -> bytes:
         if self._carry:
             have = len(self._carry) + self._padding
-            self._refuse(f"{have} of the 4 characters that stand together", self._taken)
+            raise _refusal(f"{have} of the 4 characters that stand together", self._taken)
         return b""
 
     def _plain(self, data: bytes) -> bytes:
@@ -61,11 +69,16 @@ class Base64Decoder(CodingDecoder):
         except Error:
             out = b""
         if len(out) * 4 != (count - rest) * 3 or _GARBAGE(self._carry):
-            found = _GARBAGE(joined)
-            assert found is not None
-            shown = excerpt(joined[found.start() : found.start() + 8])
-            self._refuse(shown, self._taken + found.start() - held)
+            return self._before_garbage(joined, self._taken - held)
         return out
+
+    def _before_garbage(self, data: bytes, start: int) -> bytes:
+        """Decode the fours before the first byte that is not of the alphabet."""
+        found = _GARBAGE(data)
+        assert found is not None
+        self._error = _refusal(excerpt(found[0]), start + found.start())
+        good = data[: found.start()].translate(None, _BLANKS)
+        return a2b_base64(good[: len(good) // 4 * 4])
 
     def _pad(self, data: bytes) -> bytes:
         """Decode what holds padding, or comes after some."""
@@ -73,25 +86,31 @@ class Base64Decoder(CodingDecoder):
         if not self._padding:
             at = data.index(b"=")
             out = self._plain(data[:at])
-        found = _NO_PADDING(data, at)
-        if found is not None:
-            shown = excerpt(data[found.start() : found.start() + 8])
-            self._refuse(f"{shown} after the padding", self._taken + found.start())
-        self._padding += data.count(b"=", at)
-        have = len(self._carry) + self._padding
-        if not self._ended:
-            if len(self._carry) < 2 or have > 4:
-                self._refuse("padding where none fits", self._taken + at)
-            if have == 4:
-                out += a2b_base64(self._carry + b"=" * self._padding)
-                self._carry = b""
-                self._ended = True
-        elif b"=" in data:
-            self._refuse("more padding after the padding", self._taken + data.index(b"="))
+        if self._error is None:
+            for found in _VISIBLE(data, at):
+                # It ends soon: two of them may be right, and any other is not.
+                wrong = self._wrong(found[0])
+                if wrong is not None:
+                    self._error = _refusal(wrong, self._taken + found.start())
+                    break
+                self._padding += 1
+                if len(self._carry) + self._padding == 4:
+                    out += a2b_base64(self._carry + b"=" * self._padding)
+                    self._carry = b""
+                    self._ended = True
         return out
 
-    def _refuse(self, got: str, at: int) -> None:
-        raise InvalidContent(f"expected base64, got {got}, at byte {at} of the encoded body")
+    def _wrong(self, character: bytes) -> str | None:
+        """What is wrong with a character that follows padding, or is some."""
+        if character != b"=":
+            return f"{excerpt(character)} after the padding"
+        if self._ended:
+            return "more padding after the padding"
+        return "padding where none fits" if len(self._carry) < 2 else None
+
+
+def _refusal(got: str, at: int) -> InvalidContent:
+    return InvalidContent(f"expected base64, got {got}, at byte {at} of the encoded body")
 
 
 def _cut(data: bytes, rest: int) -> int:

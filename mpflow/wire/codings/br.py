@@ -46,7 +46,7 @@ class BrotliDecoder(CodingDecoder):
     def _process(self, data: bytes, limit: int) -> bytes:
         if self._brotli.is_finished():
             if data:
-                raise InvalidContent(f"expected the end of the br body, got {excerpt(data[:8])}")
+                raise InvalidContent(f"expected the end of the br body, got {excerpt(data[:1])}")
             self._has_more = False
             return b""
         try:

@@ -78,7 +78,7 @@ class Members(CodingDecoder):
             self._step *= 8
         if stream is None:
             if not self.many:
-                got = excerpt(piece[:8])
+                got = excerpt(piece[:1])  # more may not be here yet
                 raise InvalidContent(
                     f"expected the end of the {self.name} body, got {got} after it"
                 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_qp, b2a_qp
-from typing import Final, NoReturn
+from typing import Final
 
 from mpflow.errors import InvalidContent, excerpt
 from mpflow.wire.codings.base import CodingDecoder, CodingEncoder
@@ -32,41 +32,57 @@ class QuotedPrintableDecoder(CodingDecoder):
     White space at the end of a line is left out (6.7 (3): "MUST be deleted"), also at the end of
     the body. Line breaks stay as they are, CRLF or LF; so do bytes that should have been escaped.
     An equals sign at the very end is a soft line break whose CRLF belongs to the delimiter. Any
-    other one that begins no escape is refused, and so is a run of more than 998 blanks.
+    other one that begins no escape is refused, and so is a run of more than 998 blanks. Errors
+    name the byte of the encoded body, and come once all before it has been given out.
     """
 
     def __init__(self) -> None:
         self._held = b""
         self._taken = 0  # bytes of the encoded body before what is held
+        self._error: InvalidContent | None = None
 
     def decode(self, data: bytes, limit: int) -> bytes:
+        if self._error is not None:
+            raise self._error
         # What is held may come on top of the limit: at most 1000 bytes do.
         data = self._held + data if self._held else data
-        if _TOO_BLANK in data.replace(b"\t", b" "):
-            self._refuse(f"more than {MAX_BLANKS} blanks in a row", data, 0)
-        cut = _complete(data)
-        self._held = data[cut:]
-        return self._decode(data[:cut])
+        blank = data.replace(b"\t", b" ").find(_TOO_BLANK)
+        text = data if blank < 0 else data[: blank + 1]
+        out, good = self._decode(text, _complete(text))
+        if blank >= 0 and self._error is None:
+            self._refuse(f"more than {MAX_BLANKS} blanks in a row", blank)
+        if self._error is not None:
+            self.needs_data: bool = False
+            if not out:
+                raise self._error
+        self._held = data[good:]
+        self._taken += good
+        return out
 
     def finish(self) -> bytes:
         held, self._held = self._held, b""
         if not held.endswith(b"\r"):
             held = held.rstrip(b" \t").removesuffix(b"=")
-        return self._decode(held)
+        out, _ = self._decode(held, len(held))
+        if self._error is not None:
+            raise self._error  # nothing is held before an equals sign
+        return out
 
-    def _decode(self, data: bytes) -> bytes:
-        found = _BAD(data)
+    def _decode(self, data: bytes, end: int) -> tuple[bytes, int]:
+        """Decode what stands before `end`, or before what is wrong there; and where that is."""
+        found = _BAD(data, 0, end)
         if found is not None:
-            shown = excerpt(data[found.start() : found.start() + 3])
-            self._refuse(shown, data, found.start())
-        self._taken += len(data)
-        if any(end in data for end in _LINE_ENDS):
+            end = found.start()
+            # Two bytes, since more may not be here yet.
+            self._refuse(excerpt(data[end : end + 2]), end)
+        data = data[:end]
+        if any(mark in data for mark in _LINE_ENDS):
             data = _BLANK_END.sub(b"", data)
-        return a2b_qp(data)
+        return a2b_qp(data), end
 
-    def _refuse(self, got: str, data: bytes, at: int) -> NoReturn:
+    def _refuse(self, got: str, at: int) -> None:
         place = self._taken + at
-        raise InvalidContent(
+        self._error = InvalidContent(
             f"expected quoted-printable, got {got}, at byte {place} of the encoded body"
         )
 

@@ -62,7 +62,9 @@ class Decoding:
 
     Any chunking comes to the same end. So the ratio is that of whole windows of 64 KiB, up to the
     last one, where it is that of all that was given: which of two bytes came first in a chunk
-    decides nothing.
+    decides nothing. What is wrong comes after all that base64 and quoted-printable have before it.
+    Of the other codings up to 64 KiB before it are lost, by the chunking: a library gives nothing
+    of the call in which it fails.
     """
 
     def __init__(
@@ -175,12 +177,12 @@ class Decoding:
         if self._most == self._max_bytes:
             text = (
                 f"expected a body of at most {self._max_bytes} bytes when its codings are undone, "
-                f"and more comes of its first {self._taken} bytes"
+                "and more comes"
             )
             return LimitExceeded("max_decoded_bytes", self._max_bytes, message=text)
         text = (
             f"expected a body that becomes at most {self._max_ratio} times its size when its "
-            f"codings are undone, and more comes of its first {self._taken} bytes"
+            "codings are undone, and more comes"
         )
         return LimitExceeded("max_decoded_ratio", self._max_ratio, message=text)
 
