@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Final, Protocol
 
 from mpflow.cli import dispatch, extract, handlers, inspect, pack, serve
+from mpflow.cli.opened import have_stderr
 
 __all__ = ["main"]
 
@@ -45,6 +46,7 @@ COMMANDS: Final[dict[str, Command]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process) and return the exit code."""
+    have_stderr()
     parser = _parser()
     try:
         options = parser.parse_args(argv)

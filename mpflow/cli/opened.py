@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TextIO
 
 import anyio
@@ -21,10 +21,23 @@ from anyio.abc import ByteReceiveStream
 from mpflow import MultipartError
 from mpflow.cli.interrupts import Ended, ending, interruptible
 
-__all__ = ["Input", "LateInput", "descriptor", "fail", "open_input", "run_command", "say"]
+__all__ = [
+    "Input",
+    "LateInput",
+    "descriptor",
+    "fail",
+    "have_stderr",
+    "open_input",
+    "run_command",
+    "say",
+    "say_beside",
+]
 
 READ_SIZE: Final = 256 * 1024
 """Bytes that are read at once."""
+
+STDERR: Final = 2
+"""The number of its descriptor, for every process."""
 
 PEEK: Final = 64 * 1024
 """Bytes at most that `begin` looks at."""
@@ -157,9 +170,28 @@ def say(line: str) -> None:
 
 def fail(command: str, line: str, *, code: int = 1) -> int:
     """Say on stderr what went wrong; the exit code."""
-    with interruptible():
-        print(f"mpflow {command}: {line}", file=sys.stderr)
+    say_beside(f"mpflow {command}: {line}")
     return code
+
+
+def say_beside(line: str) -> None:
+    """Print a line on stderr. Where that cannot be written, the work goes on without it."""
+    with interruptible(), suppress(OSError):
+        print(line, file=sys.stderr)
+
+
+def have_stderr() -> None:
+    """Where the process was given no stderr, what is said there goes nowhere.
+
+    `print` and argparse would say it on stdout instead, which may be a file of somebody's data; and
+    the next file that is opened would get the number of stderr, and what C libraries say.
+    """
+    stderr: TextIO | None = sys.stderr
+    if stderr is not None:
+        return
+    while (fd := os.open(os.devnull, os.O_RDWR)) < STDERR:
+        pass  # those of the other standard streams: they too stay out of files
+    sys.stderr = os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def run_command(command: str, work: Callable[[], Awaitable[int]]) -> int:

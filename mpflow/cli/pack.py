@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from mpflow import FormData, MultipartWriter, Payload, WriteError
 from mpflow.cli.fields import Field, parse_field, parse_string
-from mpflow.cli.opened import Input, LateInput, descriptor, fail, run_command
+from mpflow.cli.opened import Input, LateInput, descriptor, fail, run_command, say_beside
 from mpflow.cli.output import open_output
 from mpflow.cli.progress import progress
 
@@ -103,7 +103,7 @@ async def _pack(options: argparse.Namespace) -> int:
         if options.headers:
             await send(headers.encode() + b"\r\n")
         else:
-            print(f"Content-Type: {writer.content_type}", file=sys.stderr)
+            say_beside(f"Content-Type: {writer.content_type}")
         await writer.write(send)
     return 0
 

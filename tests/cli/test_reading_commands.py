@@ -101,3 +101,69 @@ def test_streams_that_are_closed_or_full(tmp_path: Path, line: str, says: str) -
     (said,) = done.stderr.decode().splitlines()
     assert said.startswith(says)
     assert done.returncode == 1
+
+
+CLOSED = [
+    ("inspect form", 0, b'multipart/mixed boundary="a"\n  0 text/plain 3 bytes\n'),
+    ("inspect nowhere", 1, b""),
+    ("extract form -d out", 0, b"out/part-0.txt\n"),
+    ("pack -F a=1 --boundary b -o out", 0, b""),
+    ("pack -F a=1 --headers --type mixed --boundary b -o out", 0, b""),
+    (
+        "pack -F a=1 --boundary b",
+        0,
+        b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b--\r\n',
+    ),
+    ("pack -F a", 2, b""),
+    ("pack", 2, b""),
+    ("dispatch -c nowhere form", 2, b""),
+    ("serve form", 1, b""),
+    ("", 2, b""),
+]
+
+
+@pytest.mark.parametrize(("line", "code", "stdout"), CLOSED, ids=[row[0] for row in CLOSED])
+def test_without_stderr_the_work_is_done_and_stdout_is_clean(
+    tmp_path: Path, line: str, code: int, stdout: bytes
+) -> None:
+    (tmp_path / "form").write_bytes(b"--a\r\n\r\none\r\n--a--\r\n")
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m mpflow {line} 2>&-', sys.executable],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout) == (code, stdout)
+
+
+def test_without_standard_streams_no_file_takes_the_number_of_one(tmp_path: Path) -> None:
+    """What a library says on descriptor 2 must not end up in a file that was opened."""
+    code = (
+        "import os; from mpflow.cli import main; real = os.open\n"
+        "def look(path, *rest):\n"
+        "    fd = real(path, *rest)\n"
+        "    assert fd > 2 or path == os.devnull\n"
+        "    return fd\n"
+        "os.open = look\n"
+        "raise SystemExit(main(['pack', '-F', 'a=@form', '-o', 'out']))"
+    )
+    (tmp_path / "form").write_bytes(b"one")
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" <&- 2>&-', sys.executable, code],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"one" in (tmp_path / "out").read_bytes()
+
+
+def test_a_stderr_that_is_full_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / "form").write_bytes(b"--a\r\n\r\none\r\n--a--\r\n")
+    for line, code in (("pack -F a=1 -o out", 0), ("inspect nowhere", 1)):
+        done = subprocess.run(
+            ["sh", "-c", f'"$0" -m mpflow {line} 2>/dev/full', sys.executable],
+            cwd=tmp_path,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == code
