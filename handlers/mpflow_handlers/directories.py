@@ -62,6 +62,11 @@ class Directory:
             self._reserved.add(name)
             return True
 
+    def is_reserved(self, name: str) -> bool:
+        """Whether the name is promised to somebody."""
+        with _lock:
+            return name in self._reserved
+
     def give_up(self, name: str) -> None:
         """Let others have a name that was reserved."""
         with _lock:

@@ -121,7 +121,8 @@ class Save:
     `RouteError` before anything is created. With `exists="error"` (the default) a name that is
     taken, or that another part of this process is being saved under, raises `FileExistsError`
     before the body is read; one that another process took since then, at commit. With `"suffix"`
-    the file becomes `name-1.ext`, `name-2.ext`, ..., up to 9999. Nothing is ever overwritten.
+    the file becomes `name-1.ext`, `name-2.ext`, ..., up to 9999: the first that is free, or where
+    there are gaps any of them. Nothing is ever overwritten.
     `digests` are names of `hashlib` algorithms, taken of the bytes while they are written.
 
     The bytes are stored without their transfer encoding and with their content coding, unless the

@@ -204,9 +204,35 @@ class Staged:
     def _names(self) -> Iterator[str]:
         yield self.name
         if self.suffix:
-            stem, extension = os.path.splitext(self.name)
-            for number in range(1, _TRIES):
-                yield _fitted(stem, f"-{number}{extension}")
+            first = self._first_free()
+            for number in (*range(first, _TRIES), *range(1, first)):
+                yield self._numbered(number)
+
+    def _first_free(self) -> int:
+        """A number that was free a moment ago, after one that was taken; `_TRIES` if none is seen.
+
+        Found by doubling and halving: to look at each would cost a part of thousands with one
+        name thousands of looks. Where all up to some number are taken, it is the next one.
+        """
+        taken, free = 0, 1
+        while free < _TRIES and self._is_taken(self._numbered(free)):
+            taken, free = free, 2 * free
+        free = min(free, _TRIES)
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            if self._is_taken(self._numbered(middle)):
+                taken = middle
+            else:
+                free = middle
+        return free
+
+    def _numbered(self, number: int) -> str:
+        stem, extension = os.path.splitext(self.name)
+        return _fitted(stem, f"-{number}{extension}")
+
+    def _is_taken(self, name: str) -> bool:
+        # In this order: who has promised it gives it up only once it is there.
+        return self._directory().is_reserved(name) or self._stat(name) is not None
 
     def _reserve(self, name: str) -> bool:
         """Have the name in place of the one before; False if another file is to get it."""

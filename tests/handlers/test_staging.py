@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mpflow_handlers import staging
+from mpflow_handlers import staging, syscalls
 from mpflow_handlers.staging import Staged
+from mpflow_handlers.syscalls import Syscalls
 from tests.handlers.support import descriptors, names
 
 
@@ -122,3 +123,53 @@ def test_a_suffix_leaves_promised_names_alone(tmp_path: Path) -> None:
     assert save(staged_in(tmp_path, suffix=True)) == "a-1.txt"
     assert promised.publish() == "a.txt"
     assert (tmp_path / "a.txt").read_bytes() == b"promised"
+
+
+class Counting(Syscalls):
+    """Counts what a name costs."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def lstat(self, name: str, *, dir_fd: int) -> os.stat_result:
+        self.looks += 1
+        return super().lstat(name, dir_fd=dir_fd)
+
+    def link(self, name: str, new: str, *, dir_fd: int) -> None:
+        self.looks += 1
+        super().link(name, new, dir_fd=dir_fd)
+
+    def link_open(self, fd: int, new: str, *, dir_fd: int) -> None:
+        self.looks += 1
+        super().link_open(fd, new, dir_fd=dir_fd)
+
+    def fsync(self, fd: int) -> None: ...  # for speed alone
+
+
+def test_many_of_one_name_cost_little_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = Counting()
+    monkeypatch.setattr(syscalls, "system", system)
+    most = 0
+    for number in range(300):
+        before = system.looks
+        assert save(staged_in(tmp_path, suffix=True)) == (f"a-{number}.txt" if number else "a.txt")
+        most = max(most, system.looks - before)
+    assert most <= 2 * 10 + 3  # up to 512 and back by halves; links, and a look at what was linked
+
+
+@pytest.mark.parametrize("taken", [{1, 2, 4}, {1, 2, 3, 4, 5, 6, 8}, {2, 4, 8}, {1, 2, 4, 7, 8}])
+def test_any_gap_is_as_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: set[int]
+) -> None:
+    monkeypatch.setattr(staging, "_TRIES", 9)
+    everything = {"a.txt"} | {f"a-{number}.txt" for number in range(1, 9)}
+    theirs = {"a.txt"} | {f"a-{number}.txt" for number in taken}
+    for name in theirs:
+        (tmp_path / name).write_text("theirs")
+    published = {save(staged_in(tmp_path, suffix=True)) for _ in everything - theirs}
+    assert published == everything - theirs
+    assert {(tmp_path / name).read_text() for name in theirs} == {"theirs"}
+    one_more = staged_in(tmp_path, suffix=True)
+    with pytest.raises(FileExistsError, match=r"a\.txt"):
+        save(one_more)
+    one_more.discard()
