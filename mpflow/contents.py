@@ -20,6 +20,7 @@ from mpflow.sources import ByteSource, Source, open_source
 from mpflow.wire.headers import Head
 
 __all__ = [
+    "RECEIVE_SIZE",
     "Content",
     "Memory",
     "Reading",

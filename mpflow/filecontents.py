@@ -1,16 +1,13 @@
-"""Files as the body of a part that is sent: open ones, and paths.
+"""Files that were given open as the body of a part that is sent.
 
-Knows: how a file is read in worker threads, what its name says, and when a path is open.
-Must not know: who else reads an open file, headers as they are sent, where the bytes go.
+Knows: how a file is read in worker threads, and what its name says.
+Must not know: paths, who else reads an open file, headers as they are sent, where the bytes go.
 """
 
 from __future__ import annotations
 
 import codecs
-import io
 import math
-import os
-import stat
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -18,9 +15,9 @@ from typing import Any, Final
 from anyio import current_time, to_thread
 
 from mpflow.contents import Content, Reading, encode_text, guess_type, name_of, text_encoder
-from mpflow.openfiles import READ_SIZE, OpenFile, size_of_descriptor
+from mpflow.openfiles import READ_SIZE, OpenFile
 
-__all__ = ["File", "FileAt", "TextFile"]
+__all__ = ["File", "FileReading", "TextFile"]
 
 _PIECES: Final = 4
 """How many pieces are read at once, at most: a hop to a worker thread costs as much as one."""
@@ -64,37 +61,6 @@ class TextFile(File):
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
         encoder = text_encoder(charset)
         return FileReading(self._open.begin(), encoder=encoder)
-
-
-class FileAt(Content):
-    """The file at a path: opened and closed by each writing."""
-
-    def __init__(self, path: os.PathLike[Any]) -> None:
-        self._path = path
-        self.filename: str | None = os.path.basename(os.fsdecode(path)) or None
-        self.content_type: str | None = guess_type(self.filename) or "application/octet-stream"
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(f"expected the path of a file, got the directory {path}")
-        self._size = _size_at(path, status)
-
-    def size(self, charset: str) -> int | None:
-        return self._size
-
-    def open(self, charset: str, path: tuple[int, ...]) -> Reading:
-        file: io.FileIO | None = None
-
-        def read() -> object:
-            nonlocal file
-            if file is None:
-                file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed by `close`
-            return file.read(READ_SIZE)
-
-        def close() -> None:
-            if file is not None:
-                file.close()
-
-        return FileReading(read, ready=self._size is not None, close=close)
 
 
 class FileReading:
@@ -164,17 +130,3 @@ class FileReading:
 
     def __del__(self) -> None:
         self._finish()  # who iterates over a writer may drop it half way
-
-
-def _size_at(path: os.PathLike[Any], status: os.stat_result) -> int | None:
-    """Bytes of a regular file; it is opened only where the file system may not know them."""
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    if getattr(status, "st_blocks", 1):
-        return status.st_size
-    # Without waiting: some files of /proc have nothing to say yet.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        return size_of_descriptor(descriptor)
-    finally:
-        os.close(descriptor)

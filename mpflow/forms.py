@@ -62,7 +62,7 @@ class FormData(MultipartWriter):
         """
         if not isinstance(name, str):
             raise TypeError(f"expected text as the name of a field, got {type(name).__name__}")
-        payload = self._payload(value, headers)
+        payload = self._appended(value, headers, name)
         content = payload.content
         if filename is None:
             filename = content.filename

@@ -18,9 +18,9 @@ from weakref import WeakValueDictionary
 
 import attrs
 
-from mpflow.errors import WriteError
+from mpflow.errors import WriteError, excerpt
 
-__all__ = ["READ_SIZE", "OpenFile", "is_text", "size_of_descriptor"]
+__all__ = ["READ_SIZE", "OpenFile", "closed_file", "is_text", "size_of_descriptor"]
 
 READ_SIZE: Final = 1024 * 1024
 """Bytes asked of a file at once: each time costs a hop to a worker thread."""
@@ -55,7 +55,17 @@ def is_text(file: Any) -> bool:
     given: object = file
     if isinstance(file, SpooledTemporaryFile):
         return hasattr(given, "encoding")  # in memory or not, its type is the same for both
-    return isinstance(_inner(file), io.TextIOBase | codecs.StreamReaderWriter)
+    return isinstance(_inner(file), io.TextIOBase | codecs.StreamReaderWriter | codecs.StreamReader)
+
+
+def closed_file(file: Any) -> WriteError | None:
+    """What to raise where an operation failed since the file is closed. That is a bare
+    `ValueError` of most files, as is much else."""
+    if getattr(file, "closed", False) is not True:
+        return None
+    name = getattr(file, "name", None)
+    what = f"the closed file {excerpt(name)}" if isinstance(name, str) else "a closed file"
+    return WriteError(f"expected an open file, got {what}")
 
 
 class OpenFile:
@@ -69,11 +79,8 @@ class OpenFile:
     """
 
     def __init__(self, file: Any) -> None:
-        readable = getattr(file, "readable", None)
-        if callable(readable) and not readable():
-            mode = getattr(file, "mode", None)
-            raise WriteError(f"expected a file that is open for reading, got mode {mode!r:.20}")
         self._file = file
+        self._check_readable()
         self._text = is_text(file)
         self.start: int | None = _place(file)
         """Where it stood, as its `seek` takes it; None where it cannot go back."""
@@ -101,6 +108,7 @@ class OpenFile:
 
     def check(self) -> None:
         """Raise `WriteError` where it cannot be read any more."""
+        self._check_readable()
         if self.start is None and self._turn != self._mine.turn:
             raise WriteError(
                 "expected a file that can be read again, got one that cannot seek, and a writing "
@@ -111,9 +119,32 @@ class OpenFile:
         """Begin a reading: what reads on, `READ_SIZE` at most a call, in a worker thread."""
         self.check()
         self._mine.turn += 1
-        if self.start is not None and self.size is not None:
-            return self._in_places(self.start)
-        return self._in_turn(self._mine.turn)
+        in_places = self.start is not None and self.size is not None
+        read = self._in_places(self.start or 0) if in_places else self._in_turn(self._mine.turn)
+
+        def checked() -> object:
+            try:
+                return read()
+            except WriteError:
+                raise
+            except ValueError as error:
+                if closed := closed_file(self._file):
+                    raise closed from error
+                raise
+
+        return checked
+
+    def _check_readable(self) -> None:
+        readable = getattr(self._file, "readable", None)
+        try:
+            fit = not callable(readable) or readable()
+        except ValueError as error:
+            if closed := closed_file(self._file):
+                raise closed from error
+            raise
+        if not fit:
+            mode = getattr(self._file, "mode", None)
+            raise WriteError(f"expected a file that is open for reading, got mode {mode!r:.20}")
 
     def _in_places(self, place: int) -> Callable[[], object]:
         file, lock = self._file, self._below.lock
@@ -218,13 +249,38 @@ def _keys(file: Any, descriptor: int | None) -> tuple[_Key, _Key]:
 def _counts_bytes(file: Any) -> bool:
     """Whether its place is that of its descriptor, and going there costs nothing."""
     inner = _inner(file)
+    if isinstance(inner, codecs.StreamRecoder):
+        return False  # of other bytes
     raw = getattr(inner, "raw", inner)
     return isinstance(file, SpooledTemporaryFile) or isinstance(raw, io.FileIO)
 
 
 def _place(file: Any) -> int | None:
+    if _holds_text(file):
+        return None
     try:
         place: int | None = file.tell() if file.seekable() else None
     except (AttributeError, OSError):
         return None
+    except ValueError as error:
+        if closed := closed_file(file):
+            raise closed from error
+        raise
     return place
+
+
+def _holds_text(file: Any) -> bool:
+    """Whether a file of `codecs` holds what it has read and not given out.
+
+    Its place is that of its bytes, behind that, and to go there drops it: so such a file is read
+    once, from where it stands.
+    """
+    inner = _inner(file)
+    held = ("bytebuffer", "charbuffer", "linebuffer")
+    readers = [inner, getattr(inner, "reader", None)]
+    return any(
+        getattr(reader, name, None)
+        for reader in readers
+        if isinstance(reader, codecs.StreamReader)
+        for name in held
+    )

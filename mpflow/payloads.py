@@ -28,9 +28,10 @@ from mpflow.contents import (
 )
 from mpflow.encoding import CODE_INLINE, CodedReading, codings_to_apply, codings_to_relay
 from mpflow.errors import MultipartError, PartRef, WriteError, excerpt
-from mpflow.filecontents import File, FileAt, TextFile
-from mpflow.openfiles import is_text
+from mpflow.filecontents import File, TextFile
+from mpflow.openfiles import closed_file, is_text
 from mpflow.part import Part
+from mpflow.pathcontents import FileAt
 from mpflow.sources import open_source
 from mpflow.wire.codings import Coding, Encoding
 from mpflow.wire.headers import Head, format_disposition, format_head, format_parameter
@@ -103,6 +104,8 @@ def content_of(obj: object) -> Content:
 
 def _in_memory(file: io.StringIO | io.BytesIO) -> Content:
     """What stands in it from its place on. It is left there, as any open file is by `append`."""
+    if closed := closed_file(file):
+        raise closed
     place, name = file.tell(), name_of(file)
     data = file.read()
     file.seek(place)

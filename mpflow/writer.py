@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mpflow.contents import Sendable
-from mpflow.errors import InvalidBoundary, LimitExceeded, WriteError, excerpt
+from mpflow.errors import InvalidBoundary, LimitExceeded, PartRef, WriteError, excerpt
 from mpflow.nestedcontents import Nested, inside_out
 from mpflow.outgoing import Outgoing
 from mpflow.outgoinglevel import Level, More
@@ -121,7 +121,7 @@ class MultipartWriter:
         headers. Raises `TypeError` for what cannot be sent, and `WriteError` for what cannot be a
         header.
         """
-        payload = self._payload(obj, headers)
+        payload = self._appended(obj, headers, None)
         self.parts.append(payload)
         return payload
 
@@ -173,6 +173,15 @@ class MultipartWriter:
         inner = MultipartWriter(subtype, boundary=boundary, headers=headers, params=params)
         self.append(inner)
         return inner
+
+    def _appended(self, obj: object, headers: HeadersLike | None, name: str | None) -> Payload:
+        """The payload of the next part to append, which an error names."""
+        try:
+            return self._payload(obj, headers)
+        except WriteError as error:
+            if error.part is None:
+                error.part = PartRef((len(self.parts),), name)
+            raise
 
     def _payload(self, obj: object, headers: HeadersLike | None) -> Payload:
         if isinstance(obj, Payload):
