@@ -16,7 +16,14 @@ from mpflow.cli.opened import Input, fail, open_input, run_command, say
 from mpflow.cli.progress import progress
 from mpflow.cli.routed import add_config_argument, load_router
 from mpflow.cli.told import tell_results
-from mpflow.cli.tree import LIMITS, add_reading_arguments, explain, open_reader, shown
+from mpflow.cli.tree import (
+    LIMITS,
+    add_reading_arguments,
+    explain,
+    multipart_type,
+    open_reader,
+    shown,
+)
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -33,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--content-type",
         metavar="TYPE",
         dest="type",
+        type=multipart_type,
         default=argparse.SUPPRESS,  # or it would undo what --type said
         help="the same as --type",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Awaitable, Callable, Generator
@@ -42,6 +43,8 @@ STDERR: Final = 2
 PEEK: Final = 64 * 1024
 """Bytes at most that `begin` looks at."""
 
+_BLANK: Final = re.compile(rb"\n\r?\n")
+
 
 class Input(ByteReceiveStream):
     """An open file, or a pipe, as a stream. A pipe is waited for in a way that Ctrl-C ends.
@@ -60,6 +63,9 @@ class Input(ByteReceiveStream):
         self._waits = stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)
         self._waits = self._waits or os.isatty(fd)
         self.size: int | None = None
+        self.header_size = 0  # bytes up to the end of the first blank line that was received
+        self._last: bytes | None = None  # bytes received, where a blank line may have begun
+        self._received = 0  # bytes before a blank line has come
         self.body_start = 0  # where the body begins, after what was skipped and a header block
         if stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
@@ -70,7 +76,23 @@ class Input(ByteReceiveStream):
         data = data or await self._read(max_bytes)
         if not data:
             raise anyio.EndOfStream
+        if self._last is not None:
+            self._look_for_blank(data, self._last)
         return data
+
+    def measure_header(self) -> None:
+        """Look for a blank line in what is received from now on: `header_size` is where it ends."""
+        self._last = b""
+
+    def _look_for_blank(self, data: bytes, last: bytes) -> None:
+        data = last + data
+        blank = _BLANK.search(data)
+        if blank is not None:
+            self.header_size = self._received - len(last) + blank.end()
+            self._last = None
+            return
+        self._received += len(data) - len(last)
+        self._last = data[-2:]
 
     async def begin(self) -> bytes:
         """The first 64 KiB, fewer at the end or once a blank line has come, without taking them."""

@@ -15,7 +15,16 @@ from mpflow import EmptyBody, Limits, MultipartError, MultipartReader, NotMultip
 from mpflow.cli.opened import Input
 from mpflow.wire import TOLERANCES
 
-__all__ = ["Visitor", "add_reading_arguments", "blamed", "explain", "open_reader", "shown", "visit"]
+__all__ = [
+    "Visitor",
+    "add_reading_arguments",
+    "blamed",
+    "explain",
+    "multipart_type",
+    "open_reader",
+    "shown",
+    "visit",
+]
 
 LIMITS: Final = Limits(
     max_parts=100_000,
@@ -38,6 +47,10 @@ _ENVELOPE: Final = re.compile(rb">?From [^\r\n]*\r?\n(?=[!-9;-~]+[ \t]*:)")
 _FIELD: Final = re.compile(rb"[!-9;-~]+[ \t]*:")
 _DELIMITER: Final = re.compile(rb"(?:\r?\n)*--([^\r\n]+?)[ \t]*\r?\n")
 _BLANK: Final = re.compile(rb"\n\r?\n")
+# RFC 9110, 5.6.2: what a subtype may be made of; 5.6.6: how its parameters begin.
+_MULTIPART: Final = re.compile(
+    r"multipart/[!#$%&'*+\-.^`|~\w]+[ \t]*(;|\Z)", re.IGNORECASE | re.ASCII
+)
 _FORM: Final = re.compile(rb"^content-disposition:[ \t]*form-data\b", re.IGNORECASE | re.MULTILINE)
 
 _Reader = TypeVar("_Reader", bound=MultipartReader)
@@ -49,11 +62,13 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boundary",
         metavar="BOUNDARY",
+        type=_boundary,
         help="the boundary of a body without a header block (default: that of its first line)",
     )
     parser.add_argument(
         "--type",
         metavar="TYPE",
+        type=multipart_type,
         help="the content type of a body without a header block, such as related, "
         "multipart/mixed or a whole header value (default: form-data or mixed, by the first part)",
     )
@@ -65,6 +80,27 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         choices=sorted(TOLERANCES),
         help="accept an ambiguity of this name, again for each; bare-lf always is",
     )
+
+
+def multipart_type(text: str) -> str:
+    """A whole content type, of what may be a subtype. Raises `argparse.ArgumentTypeError`."""
+    whole = text if "/" in text.partition(";")[0] else f"multipart/{text}"
+    if not _MULTIPART.match(whole):
+        raise argparse.ArgumentTypeError(
+            "expected a subtype such as related, or multipart/..., perhaps with parameters, "
+            f"got {text!a}"
+        )
+    return whole
+
+
+def _boundary(text: str) -> str:
+    # What RFC 2046 does not allow beyond that is read, and recorded as a deviation.
+    if not text or not text.isascii() or not text.isprintable() or text.endswith(" "):
+        raise argparse.ArgumentTypeError(
+            "expected one character or more of printable ASCII, the last of which is no space, "
+            f"got {text!a}"
+        )
+    return text
 
 
 async def open_reader(
@@ -81,9 +117,9 @@ async def open_reader(
         source.skip(envelope.end())
         begin = begin[envelope.end() :]
     if options.boundary is None and options.type is None and _FIELD.match(begin):
+        source.measure_header()
         reader = await reader_class.from_mail(source, limits=limits, tolerate=tolerate)
-        blank = _BLANK.search(begin)
-        source.body_start += 0 if blank is None else blank.end()
+        source.body_start += source.header_size
         return reader
     content_type = _content_type(begin, options.type, options.boundary)
     return reader_class(source, content_type, limits=limits, tolerate=tolerate)
@@ -92,9 +128,7 @@ async def open_reader(
 def _content_type(begin: bytes, kind: str | None, boundary: str | None) -> str:
     if kind is None:
         block = _BLANK.split(begin, maxsplit=1)[0]
-        kind = "form-data" if _FORM.search(block) else "mixed"
-    if "/" not in kind:
-        kind = f"multipart/{kind}"
+        kind = "multipart/form-data" if _FORM.search(block) else "multipart/mixed"
     if boundary is None:
         if re.search(r";[ \t]*boundary\*?[ \t]*=", kind, re.IGNORECASE):
             return kind

@@ -141,6 +141,24 @@ def test_offsets_in_a_mail_say_where_its_body_begins(tmp_path: Path) -> None:
     assert b"  2 image/gif" not in done.stdout
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("size", [65_533, 65_535, 700_000])
+def test_offsets_in_a_mail_with_a_long_header_block(tmp_path: Path, size: int, end: bytes) -> None:
+    line = b"X: " + b"x" * 65 + end
+    head = b"Content-Type: multipart/mixed; boundary=b" + end
+    head += line * ((size - len(head)) // len(line))
+    head += b"Y:" + b"y" * (size - len(head) - 2 - 2 * len(end)) + 2 * end
+    data = head + b"--b" + 2 * end + b"one"
+    (tmp_path / "cut.eml").write_bytes(data)
+    for arguments, text in ((["cut.eml"], b""), (["-"], b"From me" + end)):
+        start = len(text) + len(head)
+        done = run("inspect", *arguments, cwd=tmp_path, data=text + data)
+        says = f"; the body begins at byte {start} of the file\n".encode()
+        assert done.stderr.endswith(says), done.stderr
+        told = document(*arguments, cwd=tmp_path, data=text + data, code=1)
+        assert told["body_start"] == start
+
+
 def test_a_mail_out_of_a_mailbox(tmp_path: Path) -> None:
     envelope = b"From ada@example.org Tue Jul  7 22:47:39 2009\n"
     whole = mail(stored=True)
@@ -257,6 +275,38 @@ def test_a_file_that_is_missing_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [(), ("a", "--tolerate", "everything"), ("a", "b")])
 def test_a_wrong_command_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert run("inspect", *arguments, cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--type", "multi part"),
+        ("--type", ""),
+        ("--type", "text/plain"),
+        ("--type", "mixed/"),
+        ("--type", "multipart/"),
+        ("--type", "mixed x"),
+        ("--type", "mïxed"),
+        ("--boundary", ""),
+        ("--boundary", "käse"),
+        ("--boundary", "a\tb"),
+        ("--boundary", "a "),
+    ],
+)
+def test_a_type_or_a_boundary_that_is_none(tmp_path: Path, option: str, text: str) -> None:
+    (tmp_path / "form").write_bytes(FORM)
+    done = run("inspect", "form", option, text, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().rstrip().endswith(f"got {text!a}")
+    assert f"argument {option}: expected" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "text", ["related", "multipart/related", "Related; a=b/c", "multipart/related; boundary=x"]
+)
+def test_types_of_a_body(tmp_path: Path, text: str) -> None:
+    told = document("-", "--type", text, cwd=tmp_path, data=b"--x\r\n\r\n1\r\n--x--\r\n")
+    assert (told["content_type"], told["boundary"]) == ("multipart/related", "x")
 
 
 def test_a_reader_that_goes_away(tmp_path: Path) -> None:
