@@ -96,11 +96,20 @@ def test_mixed(folder: Path) -> None:
     [
         ("a=b", Field("a", "b")),
         ("a=", Field("a", "")),
-        ("a=b=c;d", Field("a", "b=c;d")),
+        ("a=b=c;", Field("a", "b=c")),
+        ('a="b=c;d"', Field("a", "b=c;d")),
+        ("a= b c ", Field("a", "b c")),
+        ("a= @b", Field("a", "@b")),
+        ('a=@ "b" ; TYPE= c/d ; FileName= " e "', Field("a", "b", "@", type="c/d", filename=" e ")),
+        ("a=b;filename= c d ;type=e/f; ;", Field("a", "b", type="e/f", filename="c d")),
+        ("a=b;type=c/d ; e=f ;filename=g", Field("a", "b", type="c/d ; e=f", filename="g")),
+        ("a=b;type=c/d;type=e/f", Field("a", "b", type="c/d;type=e/f")),
+        ("a=b;type=c/d;filename=e;type=f/g", Field("a", "b", type="f/g", filename="e")),
+        ("a=b;filename=c;filename=d", Field("a", "b", filename="d")),
+        ('a="b', Field("a", '"b')),
         ("a=b;type=text/html; charset=utf-8", Field("a", "b", type="text/html; charset=utf-8")),
         ('a="b;type=c"', Field("a", "b;type=c")),
         (r'a="\"\\";type=x/y', Field("a", '"\\', type="x/y")),
-        ('a="b" and "c"', Field("a", '"b" and "c"')),
         ("a=@b", Field("a", "b", "@")),
         ('a=@"b;type=c";filename="d\\"e"', Field("a", "b;type=c", "@", filename='d"e')),
         ("a=<b;type=c/d;encoder=base64", Field("a", "b", "<", type="c/d", encoder="base64")),
@@ -114,7 +123,28 @@ def test_a_string_is_taken_as_it_is() -> None:
     assert parse_string("a=@b;type=c") == Field("a", "@b;type=c")
 
 
-@pytest.mark.parametrize("text", ["a", "a=@", "a=<", 'a="b";kind=c'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "a=@",
+        "a=<",
+        "a=@ ;type=b/c",
+        'a="b";kind=c',
+        "a=b;kind=c",
+        "a=b=c;d",
+        'a="b" and "c"',
+        'a=b;filename="c"d',
+        "a=b;type=c/d;filename=e;f=g",
+        "a=<b;filename=c",
+        "a=b;type=",
+        "a=@b;type= ;filename=c",
+        "a=b;type=c",
+        "a=b;type=c/",
+        "a=b;type=c /d",
+        "a=b;encoder=",
+    ],
+)
 def test_a_field_that_is_none(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="expected"):
         parse_field(text)
