@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 import anyio
@@ -81,7 +82,9 @@ class EventReader:
             CIMultiDict({"Content-Type": content_type})
         )
         """The headers of the message, or of the part that holds this level."""
-        self.deviations: list[Deviation] = list(parsed.deviations)
+        self.deviations: list[Deviation] = [
+            attrs.evolve(found, level=None) for found in parsed.deviations
+        ]
         """What was accepted though malformed, in order, of this level and those inside it."""
         self.charset: str | None = None
         """The default charset, once a `_charset_` field has named one."""
@@ -113,7 +116,7 @@ class EventReader:
             found, self.deviations = self.deviations, part.level.deviations
             # What its own content type deviates in was recorded with its headers.
             if content_type != part.headers.get("Content-Type"):
-                self._record(found, part.path)
+                self._record([attrs.evolve(it, part=part.path) for it in found])
 
     async def next_event(self) -> Event:
         """The next event of this level; reads the source where none is in hand.
@@ -252,14 +255,12 @@ class EventReader:
             subtype=self.content_type.partition("/")[2],
             budget=self.budget,
         )
-        self._record(decoder.deviations, self.budget.path or None)  # those of the boundary
+        self._record(decoder.deviations)  # those of the boundary
         decoder.deviations = self.deviations
         return decoder
 
-    def _record(self, found: Iterable[Deviation], path: tuple[int, ...] | None) -> None:
-        for deviation in found:
-            if len(self.deviations) < MAX_DEVIATIONS:
-                self.deviations.append(attrs.evolve(deviation, part=path))
+    def _record(self, found: Iterable[Deviation]) -> None:
+        self.deviations += islice(found, max(0, MAX_DEVIATIONS - len(self.deviations)))
 
     def _explain_empty(self, error: EmptyBody) -> EmptyBody:
         if not self._expected:
@@ -287,8 +288,7 @@ class EventReader:
         except MalformedBody as error:
             error.part = info.ref
             raise
-        if len(self.deviations) < MAX_DEVIATIONS:
-            self.deviations += found
+        self._record([attrs.evolve(it, level=self.budget.path) for it in found])
 
     def is_charset(self, info: PartInfo) -> bool:
         """True for the field that names the charset of those after it (RFC 7578, 4.6)."""

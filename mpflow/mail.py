@@ -6,12 +6,20 @@ Knows: where a header block ends, and how much of it is read. Must not know: mul
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
 import anyio
+import attrs
 
-from mpflow.errors import LimitExceeded, TruncatedBody, UnsupportedCoding, excerpt
+from mpflow.errors import (
+    LimitExceeded,
+    MalformedBody,
+    TruncatedBody,
+    UnsupportedCoding,
+    excerpt,
+)
 from mpflow.messages import Message
 from mpflow.sources import Chunk, Source
 from mpflow.wire import Deviation, Limits, parse_head
@@ -38,19 +46,31 @@ async def open_mail(
     policy = Policy(strict=strict, tolerate=frozenset(tolerate))
     block, rest = await _read_block(source, limits)
     found: list[Deviation] = []
-    bare = _BARE.search(block)
-    if bare is not None:
+    bare = [match.start() for match in _BARE.finditer(block)]
+    if bare:
         text = "expected headers whose lines end with CRLF, got LF"
-        policy.note("bare-lf", text, found, offset=bare.start())
+        policy.note("bare-lf", text, found, offset=bare[0])
         block = _BARE.sub(b"\r\n", block)
-    head = parse_head(block.removesuffix(b"\r\n"), policy=policy)
+    try:
+        head = parse_head(block.removesuffix(b"\r\n"), policy=policy)
+    except MalformedBody as error:
+        error.offset = _in_file(error.offset, bare)
+        raise
+    found += [attrs.evolve(it, offset=_in_file(it.offset, bare)) for it in head.deviations]
     encoding = head.headers.get("Content-Transfer-Encoding", "").strip().lower()
     if encoding not in ("", "7bit", "8bit", "binary"):
         # RFC 2045, 6.4: a multipart has no other one.
         came = excerpt(encoding)
         raise UnsupportedCoding(f"expected a mail in 7bit, 8bit or binary, got {came}")
     message = Message(head.headers, _going_on(rest, source))
-    return message, found + list(head.deviations)
+    return message, [attrs.evolve(it, level=None) for it in found]
+
+
+def _in_file(offset: int | None, bare: list[int]) -> int | None:
+    """Where a byte of the block stood before its bare LFs, at these places, became CRLF."""
+    if offset is None:
+        return None
+    return offset - bisect_left(range(len(bare)), offset, key=lambda at: bare[at] + at)
 
 
 async def _read_block(source: Source, limits: Limits) -> tuple[bytes, bytes]:

@@ -148,8 +148,11 @@ class MultipartReader(EventReader):
             with anyio.CancelScope(shield=True):
                 await opened.aclose()
             raise
-        known = {deviation.code for deviation in reader.deviations}
-        reader.deviations[:0] = [it for it in found if it.code not in known]
+        # Those of the content type are among them, with their place.
+        known = {deviation.code for deviation in found}
+        reader.deviations[:] = found + [
+            it for it in reader.deviations if it.level is not None or it.code not in known
+        ]
         return reader
 
     @classmethod

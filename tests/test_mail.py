@@ -150,3 +150,21 @@ async def test_a_mail_inside_a_mail() -> None:
     part = await anext(await MultipartReader.from_mail(Chunked(sent, 7)))
     inner = await MultipartReader.from_mail(part)
     assert [await it.read() async for it in inner] == [b"one", b"two"]
+
+
+async def test_deviations_of_the_headers_count_from_the_start_of_the_file() -> None:
+    """Also where bare LFs stand before them; those of the body count from its own start."""
+    head = b"Subject: x\nX: y\nContent-Type: multipart/mixed; ; boundary=b\nTo: z\n\n"
+    sent = head + b"pre\n--b\nContent-Type: text/plain; ;\n\nx\n--b--\n"
+    reader = await MultipartReader.from_mail(sent, tolerate=BARE)
+    await reader.drain()
+    found = [(it.code, it.part, it.level, it.offset) for it in reader.deviations]
+    assert found == [
+        ("bare-lf", None, None, head.index(b"\n")),
+        ("empty-parameter", None, None, head.index(b"Content-Type")),
+        ("bare-lf", None, (), sent.index(b"\n--b") - len(head)),
+        ("empty-parameter", (0,), (), sent.index(b"Content-Type: text") - len(head)),
+    ]
+    with pytest.raises(MalformedBody, match="strict refuses") as caught:
+        await MultipartReader.from_mail(sent, tolerate=BARE, strict=True)
+    assert caught.value.offset == head.index(b"Content-Type")

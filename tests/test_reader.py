@@ -18,6 +18,7 @@ from mpflow import (
     MultipartReader,
     NotMultipart,
     Part,
+    Router,
     TruncatedBody,
 )
 from mpflow.testing import Bytewise, Chunked, PartSpec, body, chunkings, content_type_of, nested
@@ -471,6 +472,21 @@ async def test_strict_and_tolerate_pass_to_the_levels_inside() -> None:
         await MultipartReader(body([odd]), TYPE, strict=True).walk().__anext__()
 
 
+@pytest.mark.parametrize("size", [1, 1000, 1 << 20])
+async def test_only_flows_count_the_epilogue(size: int) -> None:
+    """What came in the chunk of the close delimiter makes no difference."""
+    sent, limits = BODY + b"e" * 3000, Limits(max_epilogue=100)
+    await MultipartReader(Chunked(sent, size), TYPE, limits=limits).drain()
+    assert len(await parts_of(Chunked(sent, size), limits=limits)) == 2
+    router = Router()
+    router.add(Part.read)
+    with pytest.raises(LimitExceeded) as caught:
+        await router.dispatch(MultipartReader(Chunked(sent, size), TYPE, limits=limits))
+    assert caught.value.offset == BODY.rindex(b"--") + 2 + 100
+    reader = MultipartReader(Chunked(sent, size), TYPE, limits=limits)
+    assert len(await router.dispatch(reader, epilogue="ignore")) == 2
+
+
 # -- deviations -------------------------------------------------------------------------------
 
 
@@ -490,6 +506,30 @@ async def test_deviations_of_all_levels_are_recorded_once_where_they_stand() -> 
     ]
     with pytest.raises(MalformedBody, match="strict"):
         MultipartReader(sent, 'multipart/mixed; boundary="out]"', strict=True)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_deviation_says_on_which_level_it_stands(size: int) -> None:
+    inner = "pre\n--in\nX: ;\nContent-Type: text/plain; ;\n\nx\n--in--"
+    kind = 'multipart/mixed; boundary="in"; ;'
+    sent = f"--out\n\n\n--out\nContent-Type: {kind}\n\n{inner}\n--out--".encode()
+    kind = "multipart/mixed; boundary=out"
+    reader = MultipartReader(Chunked(sent, size), kind, tolerate={"bare-lf"})
+    assert [it.path async for it in reader.walk()] == [(0,), (1, 0)]
+    found = [(it.code, it.part, it.level, it.offset) for it in reader.deviations]
+    assert found == [
+        ("bare-lf", None, (), 0),
+        ("empty-parameter", (1,), (), sent.index(b"Content-Type: multi")),
+        ("bare-lf", (1,), (1,), inner.index("\n--in")),
+        ("empty-parameter", (1, 0), (1,), inner.index("Content-Type: text")),
+    ]
+
+
+async def test_a_content_type_of_the_caller_has_no_place() -> None:
+    reader = MultipartReader(BODY, TYPE + "; ;")
+    assert [(it.code, it.part, it.level, it.offset) for it in reader.deviations] == [
+        ("empty-parameter", None, None, None)
+    ]
 
 
 async def test_deviations_do_not_grow_without_end() -> None:

@@ -6,6 +6,7 @@ Must not know: where bytes come from, what a header means, or who takes the even
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
@@ -75,9 +76,9 @@ class Decoder:
     __slots__ = (
         "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_dropping",
         "_easy", "_ended", "_eof", "_error", "_head", "_index", "_limits", "_most_header_bytes",
-        "_most_parts", "_overflow", "_policy", "_queue", "_read_head", "_received", "_scanner",
-        "_size", "_skip", "_state", "_tokens", "_total", "deviations", "epilogue_bytes",
-        "part_limit",
+        "_most_parts", "_moved", "_moves", "_overflow", "_policy", "_queue", "_read_head",
+        "_received", "_scanner", "_size", "_skip", "_state", "_tokens", "_total", "deviations",
+        "epilogue_bytes", "part_limit",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +118,9 @@ class Decoder:
         # `_at` is the offset of the next byte of text; before the body stands a CRLF of ours.
         self._state, self._at = _PREAMBLE, -2
         self._begins = b""
+        # Where a header block is longer than on the wire, and by how much it is in all.
+        self._moves: list[int] = []
+        self._moved = 0
         self._index, self._counted = 0, False
         self._head: Head | None = None
         self._skip = self._size = 0
@@ -282,7 +286,7 @@ class Decoder:
         if not self._counted:
             self._count_part()
         block = self._block
-        start = self._at - len(block.text)
+        start = self._at - len(block.text) - self._moved
         found = block.add(text, b"" if mark else self._scanner.held)
         region, end = block.text, found
         if found < 0:
@@ -309,7 +313,8 @@ class Decoder:
         body = whole[end + 4 :] if found >= 0 else b""
         self._skip = max(0, end + 4 - len(whole)) if found >= 0 else 0
         self._head, self._size, self._state = head, 0, _BODY
-        self._queue.append(PartBegin(head, self._at if unended else start + end + 4))
+        begin = self._at if unended else start + self._moved + end + 4
+        self._queue.append(PartBegin(head, begin))
         self._at -= len(body)
         self._on_body(body, mark)
 
@@ -346,6 +351,8 @@ class Decoder:
         if self._state != _PREAMBLE:
             self._index += 1
         self._state, self._counted, self._head = _HEADERS, False, None
+        if self._moved or self._moves:
+            self._moved, self._moves = 0, []
         if mark == CLOSE:
             if self._total is not None and self._at + 2 > self._total:
                 # It was in hand before `tighten`: what comes later is cut at the limit.
@@ -368,13 +375,14 @@ class Decoder:
         try:
             head = self._read_head(raw)
         except MalformedBody as error:
-            raise self._placed(error, offset) from error.__cause__
+            raise self._placed(error, offset, ahead=2) from error.__cause__
         self._keep_all(head, offset)
         return head
 
     def _keep_all(self, head: Head, offset: int) -> None:
         for found in head.deviations:
-            self._keep(found, offset + (found.offset or 0))
+            at = found.offset or 0
+            self._keep(found, offset + at - self._added(at + 2))
 
     def _note(self, code: str, detail: str, offset: int | None = None) -> None:
         """Record a deviation, or refuse it."""
@@ -390,20 +398,31 @@ class Decoder:
 
     def _keep(self, deviation: Deviation, offset: int | None) -> None:
         if len(self.deviations) < MAX_DEVIATIONS:
+            level = self._budget.path
             outside = offset is None or self._state == _PREAMBLE
-            part = None if outside else (*self._budget.path, self._index)
-            self.deviations.append(attrs.evolve(deviation, part=part, offset=offset))
+            part = (level or None) if outside else (*level, self._index)
+            self.deviations.append(attrs.evolve(deviation, part=part, offset=offset, level=level))
 
     def _move(self, by: int) -> None:
         self._at += by
+        if self._state == _HEADERS:
+            self._moved += by
+            if by < 0:  # the CRLF that comes next is an LF on the wire
+                self._moves.append(len(self._block.text) + 2)
+
+    def _added(self, at: int) -> int:
+        """How many bytes that the wire has not stand before a byte of the header block."""
+        return bisect_right(self._moves, at) if self._moves else 0
 
     def _ref(self) -> PartRef:
         head, path = self._head, (*self._budget.path, self._index)
         return PartRef(path) if head is None else PartRef(path, head.name, head.filename)
 
-    def _placed(self, error: _E, start: int) -> _E:
+    def _placed(self, error: _E, start: int, *, ahead: int = 0) -> _E:
+        """Say where: `start`, and `error.offset` from there, `ahead` bytes into the block."""
+        at = error.offset or 0
         error.part = self._ref()
-        error.offset = start + (error.offset or 0)
+        error.offset = start + at - self._added(at + ahead)
         return error
 
     def _fail(self, error: MultipartError) -> None:

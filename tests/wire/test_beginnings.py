@@ -7,7 +7,8 @@ from itertools import takewhile
 
 import pytest
 
-from mpflow import LimitExceeded
+from mpflow import LimitExceeded, MalformedBody
+from mpflow.wire import NEED_DATA, Decoder
 from mpflow.wire.beginnings import line_feed_tokens
 from mpflow.wire.scanner import CLOSE, DELIMITER, OPEN, Scanner
 
@@ -67,3 +68,36 @@ def _seconds_of_padding(size: int) -> float:
 def test_padding_without_a_limit_takes_linear_time() -> None:
     small, large = _seconds_of_padding(10_000), _seconds_of_padding(80_000)
     assert large < 30 * small  # 64 times, were it looked at again with each byte
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_what_is_odd_in_headers_with_bare_lfs_is_placed_on_the_wire(size: int) -> None:
+    data = (
+        b"pre\n--b\nA: 1\r\nB: 2\nContent-Type: a/b; ;\n\nx\n--b\nContent-Type: a/b; ;\n\ny\n--b--"
+    )
+    decoder = Decoder("b", tolerate={"bare-lf"})
+    feed(decoder, data, size)
+    places = [data.index(b"Content"), data.rindex(b"Content")]
+    assert [it.offset for it in decoder.deviations] == [data.index(b"\n"), *places]
+
+
+@pytest.mark.parametrize(
+    ("data", "at"),
+    [
+        (b"--b\nA: 1\nB: 2\nno colon\n\nx\n--b--", b"no colon"),
+        (b'--b\nA: 1\nContent-Type: a/b; x="\nB: 2\n\nx\n--b--', b"Content-Type"),
+    ],
+)
+def test_a_refusal_of_headers_with_bare_lfs_is_placed_on_the_wire(data: bytes, at: bytes) -> None:
+    for size in (1, 5, 1000):
+        decoder = Decoder("b", tolerate={"bare-lf"})
+        with pytest.raises(MalformedBody) as caught:
+            feed(decoder, data, size)
+        assert caught.value.offset == data.index(at)
+
+
+def feed(decoder: Decoder, data: bytes, size: int) -> None:
+    for at in range(0, len(data), size):
+        decoder.receive_data(data[at : at + size])
+        while decoder.next_event() is not NEED_DATA and not decoder.ended:
+            pass

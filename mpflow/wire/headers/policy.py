@@ -86,14 +86,20 @@ TOLERANCES: Final[Mapping[str, str]] = MappingProxyType(
 class Deviation:
     """Something that breaks the rules, was accepted, and is recorded.
 
-    `code` is a key of `DEVIATIONS` or `TOLERANCES`; `detail` one short line that says what came;
-    `part` the path of the part, None outside of one; `offset` counts bytes from 0.
+    `code` is a key of `DEVIATIONS` or `TOLERANCES`; `detail` one short line that says what came.
+    `part` is the path of the part that deviates: the one whose headers do, or the one that holds
+    the level that does, None for the message itself. `offset` counts bytes from 0, None where
+    nobody knows; `level` says of what: of the body of the part that holds that level, by its path,
+    and `()` is the body of the message. None stands for headers that come before that body; those
+    of a mail are counted from the start of the file. So what deviates in the headers of part 1 has
+    `part=(1,), level=()`, and what does in the level that this part holds `part=(1,), level=(1,)`.
     """
 
     code: str
     detail: str
     part: tuple[int, ...] | None = None
     offset: int | None = None
+    level: tuple[int, ...] | None = ()
 
 
 def _tolerances(names: Iterable[str]) -> frozenset[str]:
