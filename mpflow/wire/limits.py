@@ -95,7 +95,12 @@ class Limits:
     max_preamble: int | None = attrs.field(default=8 * KIB, converter=parse_size)
     """Bytes before the first delimiter, a level."""
     max_epilogue: int | None = attrs.field(default=8 * KIB, converter=parse_size)
-    """Bytes after the close delimiter, a level."""
+    """Bytes after the close delimiter, a level.
+
+    A flow counts all of them, and so does a reader of a response with a content coding: they read
+    the source to its end. Any other reader that is iterated by hand counts none, not even those in
+    hand, since it reads no further than the close delimiter.
+    """
     max_part_bytes: int | None = attrs.field(default=256 * MIB, converter=parse_size)
     """Bytes of the body of one part, as they are on the wire."""
     max_total_bytes: int | None = attrs.field(default=GIB, converter=parse_size)
