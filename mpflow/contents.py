@@ -157,7 +157,7 @@ class Text(Content):
 
     def data(self, charset: str) -> bytes:
         if self._encoded is None or self._encoded[0] != charset:
-            self._encoded = charset, encode_text(text_encoder(charset), self._text, True)
+            self._encoded = charset, encode_whole(charset, self._text)
         return self._encoded[1]
 
 
@@ -174,7 +174,21 @@ def encode_text(encoder: codecs.IncrementalEncoder, text: str, final: bool) -> b
     try:
         return encoder.encode(text, final)
     except UnicodeError as error:
-        raise WriteError(f"expected text that the part's charset can hold: {error}") from error
+        raise _unfit(error) from error
+
+
+def encode_whole(charset: str, text: str) -> bytes:
+    """The bytes of a whole text; the same errors. UTF-8 needs no looking up, which costs more."""
+    if charset != "utf-8":
+        return encode_text(text_encoder(charset), text, True)
+    try:
+        return text.encode()
+    except UnicodeError as error:
+        raise _unfit(error) from error
+
+
+def _unfit(error: UnicodeError) -> WriteError:
+    return WriteError(f"expected text that the part's charset can hold: {error}")
 
 
 class Stream(Content):

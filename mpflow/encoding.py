@@ -27,6 +27,8 @@ _Headers: TypeAlias = CIMultiDict[str] | CIMultiDictProxy[str]
 
 def codings_to_apply(headers: _Headers) -> tuple[Coding, ...]:
     """The codings that the headers name, in their order; those that change nothing aside."""
+    if "Content-Encoding" not in headers and "Content-Transfer-Encoding" not in headers:
+        return ()  # most of many small parts
     return tuple(c for c in codings_of(headers) if c.encoder is not PlainEncoder)
 
 

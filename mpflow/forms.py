@@ -12,7 +12,8 @@ from typing import cast
 from multidict import CIMultiDict
 
 from mpflow.contents import Sendable
-from mpflow.payloads import HeadersLike, Payload
+from mpflow.payloads import Payload
+from mpflow.sendheaders import HeadersLike
 from mpflow.writer import MultipartWriter
 
 __all__ = ["FormData"]
@@ -72,7 +73,7 @@ class FormData(MultipartWriter):
         elif (
             filename is None
             and content.is_field
-            and "Content-Type" not in CIMultiDict(headers or ())
+            and (headers is None or "Content-Type" not in CIMultiDict(headers))
         ):
             payload.headers.popall("Content-Type", None)
         payload.head(form=True)

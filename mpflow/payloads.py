@@ -1,7 +1,7 @@
 """`Payload`: a part that is to be sent, with its headers.
 
-Knows: the headers that a part has by default, and which of them must be true.
-Must not know: other parts, delimiters, or where the bytes go.
+Knows: the headers that a part has by default, and which of them must be true of its content.
+Must not know: how headers are judged, other parts, delimiters, or where the bytes go.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import os
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any
 
 import attrs
 from multidict import CIMultiDict
@@ -27,58 +25,33 @@ from mpflow.contents import (
     name_of,
 )
 from mpflow.encoding import CODE_INLINE, CodedReading, codings_to_apply, codings_to_relay
-from mpflow.errors import MultipartError, PartRef, WriteError, excerpt
+from mpflow.errors import PartRef, WriteError, excerpt
 from mpflow.filecontents import File, TextFile
 from mpflow.openfiles import closed_file, is_text
 from mpflow.part import Part
 from mpflow.pathcontents import FileAt
+from mpflow.sendheaders import (
+    HeadersLike,
+    charset_of,
+    declared_length,
+    disposition,
+    judged_head,
+    merged_headers,
+)
 from mpflow.sources import open_source
 from mpflow.wire.codings import Coding, Encoding
-from mpflow.wire.headers import Head, format_disposition, format_head, format_parameter
-from mpflow.wire.headers import parse_content_type as parse_type
+from mpflow.wire.headers import Head, format_parameter
 
-__all__ = ["HeadersLike", "Payload", "declared_length", "merged_headers"]
-
-HeadersLike: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
-
-
-def merged_headers(
-    defaults: Iterable[tuple[str, str]], given: HeadersLike | None
-) -> CIMultiDict[str]:
-    """The given headers, after those defaults that they leave alone. Refuses what cannot be."""
-    pairs: list[tuple[str, str]] = []
-    if isinstance(given, Mapping):
-        pairs += cast("Mapping[str, str]", given).items()
-    elif given is not None:
-        pairs += given
-    own = {name.lower() for name, _ in pairs}
-    kept = [(name, value) for name, value in defaults if name.lower() not in own]
-    headers = CIMultiDict([*kept, *pairs])
-    _check(headers)
-    return headers
-
-
-def _check_types(headers: CIMultiDict[str]) -> None:
-    for name, value in headers.items():
-        if not isinstance(value, str):
-            raise TypeError(f"expected text in the header {name}, got {type(value).__name__}")
-
-
-def _check(headers: CIMultiDict[str]) -> None:
-    _check_types(headers)
-    try:
-        format_head(headers.items())
-    except ValueError as error:
-        raise WriteError(str(error)) from error
+__all__ = ["Payload"]
 
 
 def content_of(obj: object) -> Content:
     """The content that is made of an object; `TypeError` for what cannot be sent."""
     given: Any = obj
-    if isinstance(obj, Content):
-        return obj
     if isinstance(obj, str):
         return Text(obj)
+    if isinstance(obj, Content):
+        return obj
     if isinstance(obj, bytes | bytearray | memoryview):
         return Memory(bytes(given))
     if isinstance(obj, Part):
@@ -112,14 +85,6 @@ def _in_memory(file: io.StringIO | io.BytesIO) -> Content:
     return Text(data, filename=name) if isinstance(data, str) else Memory(data, filename=name)
 
 
-@lru_cache(maxsize=64)
-def _charset_of(content_type: str) -> str:
-    try:
-        return parse_type(content_type).charset or "utf-8"
-    except MultipartError:
-        return "utf-8"  # `Payload.head` says what is wrong with it
-
-
 @attrs.define(eq=False)
 class Payload:
     """A part that is to be sent. `headers` may be changed until it is written.
@@ -133,6 +98,10 @@ class Payload:
     content: Content
     headers: CIMultiDict[str]
     _default_length: str | None = None
+    _judged: tuple[list[tuple[str, str]], Head] | None = attrs.field(
+        default=None, init=False, repr=False
+    )
+    """The headers that stand in a form as they were judged last, and what came of it."""
 
     @classmethod
     def of(
@@ -153,9 +122,11 @@ class Payload:
         if content.content_type is not None:
             defaults.append(("Content-Type", content.content_type))
         if content.filename is not None and not form:
-            disposition = _disposition("attachment", None, content.filename)
-            defaults.append(("Content-Disposition", disposition))
-        payload = cls(content, merged_headers(defaults, headers))
+            attachment = disposition("attachment", None, content.filename)
+            defaults.append(("Content-Disposition", attachment))
+        made_up = headers is None and content.filename is None  # nothing of it was given
+        own = CIMultiDict(defaults) if made_up else merged_headers(defaults, headers)
+        payload = cls(content, own)
         size = None if form or not content.measured else payload.size
         if size is not None and "Content-Length" not in payload.headers:
             payload._default_length = payload.headers["Content-Length"] = str(size)
@@ -169,7 +140,7 @@ class Payload:
         An underscore in a further parameter stands for a hyphen: `creation_date`. Raises
         `WriteError` for what cannot stand there.
         """
-        text = _disposition(type, name, filename)
+        text = disposition(type, name, filename)
         try:
             for key, value in params.items():
                 text += f"; {format_parameter(key.replace('_', '-'), value)}"
@@ -214,34 +185,39 @@ class Payload:
     @property
     def charset(self) -> str:
         """The charset that text is sent in, by the content type; UTF-8 where it names none."""
-        return _charset_of(self.headers.get("Content-Type", "text/plain"))
+        return charset_of(self.headers.get("Content-Type", "text/plain"))
 
     def head(self, *, form: bool = False) -> Head:
         """The header block as it is sent. Raises `WriteError` for one that no reader should get.
 
         `form` says that the part stands in a form, where it needs a name (RFC 7578, 4.2).
         """
+        judged = self._judged
+        if form and judged is not None and judged[0] == [*self.headers.items()]:
+            head = judged[1]
+            self.content.check_head(head)
+            return head
         if form and (codings := [c.name for c in self.codings if not c.is_plain]):
             raise WriteError(
                 "expected a part of a form without a coding (RFC 7578, 4.7 and 4.8), "
                 f"got {excerpt(codings[0])}"
             )
-        fields = CIMultiDict(self.headers)
-        if self._declared() is None and "Content-Length" in fields:
+        fields = self.headers
+        if "Content-Length" in fields and self._declared() is None:
             size = self.size
-            fields.popall("Content-Length")
-            if size is not None:
-                fields["Content-Length"] = str(size)
-        _check_types(fields)
-        try:
-            head = Head.of(fields.items(), form=form)
-        except MultipartError as error:
-            raise WriteError(f"expected headers that can be read: {error.message}") from error
-        except ValueError as error:
-            raise WriteError(str(error)) from error
+            if fields.getall("Content-Length") != [str(size)]:
+                fields = CIMultiDict(fields)
+                fields.popall("Content-Length")
+                if size is not None:
+                    fields["Content-Length"] = str(size)
+        head = judged_head(fields, form=form)
         self.content.check_head(head)
-        if form and head.name is None and not isinstance(self.content, Received):
+        if not form:
+            return head
+        if head.name is None and not isinstance(self.content, Received):
             raise WriteError("expected a name of the part of a form: Content-Disposition has none")
+        if self._default_length is None:
+            self._judged = [*self.headers.items()], head
         return head
 
     def expected(self) -> int | None:
@@ -296,29 +272,3 @@ class Payload:
         if own is not None and set(self.headers.getall("Content-Length", ())) == {own}:
             return None
         return declared_length(self.headers)
-
-
-def declared_length(headers: CIMultiDict[str]) -> int | None:
-    """What the Content-Length says, None where there is none. `WriteError` for no number, or two.
-
-    RFC 9110, 8.6: "a sender MUST NOT forward a message with a Content-Length header field value
-    that is known to be incorrect"; of two that differ, one is.
-    """
-    values = list(dict.fromkeys(headers.getall("Content-Length", ())))
-    if not values:
-        return None
-    if len(values) > 1:
-        raise WriteError(
-            f"expected one Content-Length, got {excerpt(values[0])} and {excerpt(values[1])}"
-        )
-    value = values[0]
-    if not (value.isascii() and value.isdigit() and len(value) < 20):
-        raise WriteError(f"expected a number in Content-Length, got {excerpt(value)}")
-    return int(value)
-
-
-def _disposition(type: str, name: str | None, filename: str | None) -> str:
-    try:
-        return format_disposition(type, name=name, filename=filename)
-    except ValueError as error:
-        raise WriteError(str(error)) from error

@@ -19,7 +19,8 @@ from mpflow.nestedcontents import Nested, inside_out
 from mpflow.outgoing import Outgoing
 from mpflow.outgoinglevel import Level, More
 from mpflow.part import Part
-from mpflow.payloads import HeadersLike, Payload, declared_length, merged_headers
+from mpflow.payloads import Payload
+from mpflow.sendheaders import HeadersLike, declared_length, merged_headers
 from mpflow.sinks import ByteSink, open_sink
 from mpflow.wire.boundary import check_boundary, new_boundary
 from mpflow.wire.codings import codings_of

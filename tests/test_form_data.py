@@ -10,6 +10,7 @@ import pytest
 
 from mpflow import FormData, MultipartReader, MultipartWriter, Part, WriteError
 from mpflow.testing import Chunked, part
+from mpflow.wire.headers import Head, parse_head
 from tests.support import crlf
 
 pytestmark = pytest.mark.anyio
@@ -170,3 +171,45 @@ async def test_a_relayed_form() -> None:
     reader = MultipartReader(await first.as_bytes(), first.content_type)
     relay = MultipartWriter("form-data", parts=reader, boundary=first.boundary)
     assert await relay.as_bytes() == await first.as_bytes()
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Content-Transfer-Encoding", "base64"),
+        ("Content-Disposition", "form-data"),
+        ("Content-Disposition", 'form-data; name="a\x00"'),
+        ("X-A", "a\r\nb"),
+        ("Content-Length", "2"),
+    ],
+)
+async def test_headers_that_are_changed_are_judged_again(header: str, value: str) -> None:
+    form = FormData({"a": "1"})
+    data, headers = await form.as_bytes(), form.parts[0].headers.copy()
+    form.parts[0].headers[header] = value
+    for _ in range(2):
+        with pytest.raises(WriteError):
+            await form.as_bytes()
+        with pytest.raises(WriteError):
+            assert form.size
+    form.parts[0].headers.clear()
+    form.parts[0].headers.extend(headers)
+    assert await form.as_bytes() == data
+    form.parts[0].headers["X-A"] = "1"
+    form.parts[0].set_content_disposition("form-data", name="b")
+    assert await fields(form) == [("b", None, b"1")]
+    assert b"X-A: 1\r\n" in await form.as_bytes()
+
+
+async def test_an_unchanged_field_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks: list[bytes] = []
+
+    def counting(block: bytes, **options: Any) -> Head:
+        blocks.append(block)
+        return parse_head(block, **options)
+
+    monkeypatch.setattr("mpflow.sendheaders.parse_head", counting)
+    form = FormData({f"field{number}": "x" for number in range(10)})
+    assert form.size == len(await form.as_bytes())
+    assert form.headers
+    assert len(blocks) == len(set(blocks)) == 10

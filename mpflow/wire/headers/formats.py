@@ -83,7 +83,8 @@ def format_head(headers: Iterable[tuple[str, str]]) -> bytes:
         raw = name.encode("utf-8", "replace")
         if FIELD_NAME.fullmatch(raw) is None:
             raise ValueError(f"expected a token as a header's name, got {excerpt(name)}")
-        _refuse_controls(value, f"the header {excerpt(name)}")
+        if CONTROL.search(value) is not None:
+            _refuse_controls(value, f"the header {excerpt(name)}")
         try:
             lines.append(b"%b: %b\r\n" % (raw, value.encode("utf-8", "surrogateescape")))
         except UnicodeEncodeError:
