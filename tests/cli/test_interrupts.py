@@ -187,3 +187,63 @@ def test_sigterm_ends_what_waits_for_a_reader(folder: Path) -> None:
         assert process.stdout.read(2) == b"--"
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
+# The console's way to the command, which says on stdout when `mpflow` is about to be imported.
+IMPORTS = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "mpflow":
+            os.write(1, b"!")
+            signal.pause()
+
+sys.meta_path.insert(0, Finder())
+import mpflow_command
+sys.exit(mpflow_command.main())
+"""
+
+
+def test_while_python_imports(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", IMPORTS, "--version"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1) == b"!"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == -signal.SIGINT  # 130 to a shell
+        assert process.stderr.read() == b""
+
+
+def test_the_console_s_command_is_interrupted_as_any(folder: Path) -> None:
+    code = "import sys, mpflow_command; sys.exit(mpflow_command.main())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "pack", "-F", "f=@-", "-o", "out"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"Content-Type: ")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert process.stderr.read() == b""
+    assert sorted(os.listdir(folder)) == ["fifo", "x.gif"]  # it has cleaned up
+
+
+def test_a_job_in_the_background_is_not_interrupted(folder: Path) -> None:
+    """A shell starts one with SIGINT ignored."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); import mpflow_command, os\n"
+        "assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN\n"
+        "os.kill(os.getpid(), signal.SIGINT); raise SystemExit(mpflow_command.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
