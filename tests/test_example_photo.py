@@ -19,10 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import anyio
 import httpx
 import pytest
+from anyio import to_thread
 
-from mpflow import ClientDisconnected, MultipartReader, WireError
+from mpflow import ClientDisconnected, InvalidContent, MultipartReader, WireError
 from mpflow.testing import Cut, Failing, content_type_of
 from tests.http import serving
 from tests.killed_uploads import EXAMPLE, PHOTOS, form, load, post, state
@@ -194,3 +196,28 @@ def test_killed_at_each_step(backend: str, kind: str, tmp_path: Path) -> None:
     assert [step for step in steps if step in matter] == matter
     assert steps.count("link_open" if kind == "nameless" else "link") == len(PHOTOS)
     print(f"killed at {len(trials) - 1} steps on {backend} ({kind}): {', '.join(steps)}")
+
+
+@pytest.mark.anyio
+async def test_more_uploads_at_once_than_there_are_worker_threads(service: Any) -> None:
+    """They wait in turn for the database, and leave the threads to the one whose turn it is."""
+    count = int(to_thread.current_default_thread_limiter().total_tokens) + 5
+
+    async def store() -> None:
+        await service.store(MultipartReader(form("Sea", PHOTOS[2:]), content_type_of()))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as uploads:
+            for _ in range(count):
+                uploads.start_soon(store)
+    files, rows = stored(service)
+    assert files == rows
+    assert len(files) == count
+
+
+@pytest.mark.anyio
+async def test_metadata_that_no_database_can_hold_is_refused(service: Any) -> None:
+    data = form("Sea", PHOTOS).replace(b'"Sea"', b'"\\ud800"')
+    with pytest.raises(InvalidContent, match="surrogates not allowed"):
+        await service.store(MultipartReader(data, content_type_of()))
+    assert stored(service) == ([], [])

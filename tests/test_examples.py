@@ -25,6 +25,7 @@ import pytest
 from anyio import to_thread
 from hypercorn.config import Config
 
+from mpflow import MultipartReader
 from mpflow.testing import PartSpec, body, content_type_of
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +125,7 @@ async def test_a_file_input_left_blank_stores_nothing(
 async def test_a_refused_upload_leaves_nothing(service: Any, anyio_backend_name: str) -> None:
     photo = ("photo", ("a.jpg", LARGE))
     untitled = ("album", (None, "{}", "application/json"))
+    half = ("album", (None, '{"title": "\\ud800"}', "application/json"))
     unknown = ("color", (None, "blue"))
     async with (
         serving(service, anyio_backend_name) as address,
@@ -132,6 +134,7 @@ async def test_a_refused_upload_leaves_nothing(service: Any, anyio_backend_name:
         for files, status, line in [
             ([photo], 422, "required parts did not come: 'album'"),
             ([photo, untitled], 422, 'expected {"title": "..."}'),
+            ([photo, half], 422, "surrogates not allowed"),
             ([photo, ALBUM, ALBUM], 422, "expected at most 1 parts of 'album'"),
             ([photo, ALBUM, unknown], 422, "expected a part that a route takes"),
         ]:
@@ -202,3 +205,29 @@ async def test_a_client_that_goes_away_leaves_nothing(
         with anyio.fail_after(30):
             await ended.wait()
         assert stored(service) == ([], [])
+
+
+async def test_more_uploads_at_once_than_there_are_worker_threads(service: Any) -> None:
+    service.prepare()
+    count = int(to_thread.current_default_thread_limiter().total_tokens) + 5
+
+    async def store(number: int) -> None:
+        album = PartSpec(f'{{"title": "{number}"}}', name="album", content_type="application/json")
+        photo = PartSpec("x", name="photo", filename="a.jpg")
+        await service.store(MultipartReader(body([album, photo]), content_type_of()))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as uploads:
+            for number in range(count):
+                uploads.start_soon(store, number)
+    files, rows = stored(service)
+    assert files == rows
+    assert len(files) == count
+
+
+async def test_a_filename_that_is_no_text_is_stored_as_what_can_be_read(service: Any) -> None:
+    service.prepare()
+    album = PartSpec('{"title": "a"}', name="album", content_type="application/json")
+    data = body([album, PartSpec("x", name="photo", filename="a!.jpg")])
+    reader = MultipartReader(data.replace(b"a!.jpg", b"a\xff.jpg"), content_type_of())
+    assert (await service.store(reader))["photos"][0]["filename"] == "a?.jpg"

@@ -37,7 +37,7 @@ import anyio
 import attrs
 from anyio import to_thread
 
-from mpflow import Limits, MultipartError, MultipartReader, Router
+from mpflow import Flow, Limits, MultipartError, MultipartReader, Router
 from mpflow_handlers import Json, Save, Saved
 
 Message = MutableMapping[str, Any]
@@ -52,12 +52,17 @@ create table if not exists photo (
 """
 
 
+def can_be_stored(metadata: Any, field: Any, value: str) -> None:
+    """Refuse half a surrogate pair, by a `ValueError`: JSON can hold one, a database cannot."""
+    value.encode()
+
+
 @attrs.frozen
 class Metadata:
     """What the part `metadata` says."""
 
-    title: str
-    owner: str
+    title: str = attrs.field(validator=can_be_stored)
+    owner: str = attrs.field(validator=can_be_stored)
 
 
 @attrs.frozen
@@ -77,6 +82,7 @@ class Photos:
     temporary_age: float = 24 * 3600.0
     """Seconds after which `sweep` takes a temporary file for one that nobody writes any more."""
     router: Router = attrs.field(init=False)
+    _turn: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.router = Router(limits=Limits(max_parts=100, max_total_bytes="4 GiB"))
@@ -89,18 +95,25 @@ class Photos:
         """Receive an upload: its files and its rows stand when this returns, else none of them."""
         async with self.router.flow(reader, into=Upload) as flow:
             upload = flow.results.into(Upload)
-            connection = await to_thread.run_sync(self.connect)
-            try:
-                await to_thread.run_sync(insert, connection, upload)
-                # Once the first file has its name, nobody stops us half way.
-                with anyio.CancelScope(shield=True):
-                    await flow.commit()
-                    await to_thread.run_sync(connection.execute, "commit")
-            finally:
-                # Without its commit, closing it rolls the rows back.
-                with anyio.CancelScope(shield=True):
-                    await to_thread.run_sync(connection.close)
+            # Uploads queue here. Would they wait for SQLite's lock instead, each in a worker
+            # thread, then no thread were left for the files of the one that holds it.
+            async with self._turn:
+                await self._write(flow, upload)
         return upload
+
+    async def _write(self, flow: Flow, upload: Upload) -> None:
+        """Write the rows, name the files, commit the rows."""
+        connection = await to_thread.run_sync(self.connect)
+        try:
+            await to_thread.run_sync(insert, connection, upload)
+            # Once the first file has its name, nobody stops us half way.
+            with anyio.CancelScope(shield=True):
+                await flow.commit()
+                await to_thread.run_sync(connection.execute, "commit")
+        finally:
+            # Without its commit, closing it rolls the rows back.
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(connection.close)
 
     def connect(self) -> sqlite3.Connection:
         """Open the database, with transactions that begin and end where it is written."""

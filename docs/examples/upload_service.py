@@ -64,6 +64,7 @@ class Album:
         """The album of a JSON value; a `ValueError` becomes status 422."""
         try:
             title: str = value["title"].strip()
+            title.encode()  # JSON can hold half a surrogate pair, a database cannot
         except (AttributeError, LookupError, TypeError):
             title = ""
         if not title:
@@ -84,6 +85,7 @@ class Service:
     database: Path
     router: Router = attrs.field(init=False)
     photos: Route[Saved] = attrs.field(init=False)
+    _turn: anyio.Lock = attrs.field(factory=anyio.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.router = Router(
@@ -135,15 +137,18 @@ class Service:
             # Autocommit: `begin` and `commit` are where they are written, and nowhere else.
             return sqlite3.connect(self.database, isolation_level=None, check_same_thread=False)
 
-        connection = await to_thread.run_sync(connect)
-        try:
-            await to_thread.run_sync(connection.execute, "begin immediate")
-            yield connection
-            await to_thread.run_sync(connection.execute, "commit")
-        finally:
-            # Without its commit, closing it rolls it back; also when we were cancelled.
-            with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(connection.close)
+        # Uploads queue here. Would they wait for SQLite's lock instead, each in a worker thread,
+        # then no thread were left for the files of the one that holds it.
+        async with self._turn:
+            connection = await to_thread.run_sync(connect)
+            try:
+                await to_thread.run_sync(connection.execute, "begin immediate")
+                yield connection
+                await to_thread.run_sync(connection.execute, "commit")
+            finally:
+                # Without its commit, closing it rolls it back; also when we were cancelled.
+                with anyio.CancelScope(shield=True):
+                    await to_thread.run_sync(connection.close)
 
     def _insert(self, connection: sqlite3.Connection, results: Results) -> None:
         title = results[album].title
@@ -161,7 +166,8 @@ class Service:
         return [
             {
                 "file": item.value.name,
-                "filename": item.part.filename,
+                # Bytes that are no text come as surrogates, which a database cannot hold.
+                "filename": (item.part.filename or "").encode(errors="replace").decode(),
                 "size": item.value.size,
                 "sha256": item.value.digests["sha256"],
             }
