@@ -51,7 +51,11 @@ Sendable: TypeAlias = str | ByteSource | SupportsReadText | os.PathLike[str]
 
 
 class Reading(Protocol):
-    """One pass over a content: `next` gives at least one byte, and `b""` at the end."""
+    """One pass over a content: `next` gives at least one byte, and `b""` at the end.
+
+    One that reads a file has `changed`, too: when what `next` gave was written down at the latest,
+    in nanoseconds of the wall clock; None where that is not known.
+    """
 
     async def next(self) -> bytes: ...
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import codecs
 import math
+import os
+import stat
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -46,7 +48,9 @@ class File(Content):
         self._open.check()
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
-        return FileReading(self._open.begin(), ready=self._size is not None)
+        known = self._size is not None
+        status = self._open.status if known else None
+        return FileReading(self._open.begin(), ready=known, status=status)
 
 
 class TextFile(File):
@@ -75,11 +79,14 @@ class FileReading:
         read: Callable[[], object],
         *,
         ready: bool = False,
+        status: Callable[[], os.stat_result | None] | None = None,
         encoder: codecs.IncrementalEncoder | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
         self._read = read
         self._ready = ready
+        self._status = status
+        self.changed: int | None = None
         self._encoder = encoder
         self._close = close
         self._pieces: deque[bytes] = deque()
@@ -97,6 +104,14 @@ class FileReading:
 
     def _gather(self) -> None:
         """Read on; in a worker thread."""
+        self.changed = None
+        self._read_on()
+        # Afterwards: what was written until it was read shows in the times of the file.
+        status = None if self._status is None else self._status()
+        if status is not None and stat.S_ISREG(status.st_mode):
+            self.changed = max(status.st_mtime_ns, status.st_ctime_ns)
+
+    def _read_on(self) -> None:
         pieces = self._pieces
         while not self._ended:
             data = self._read()

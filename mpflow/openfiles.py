@@ -27,6 +27,8 @@ READ_SIZE: Final = 1024 * 1024
 
 _PROBE: Final = 64 * 1024
 
+_ORDINARY: Final = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+
 _Key = tuple[str, int, int]
 
 
@@ -106,6 +108,13 @@ class OpenFile:
             end = known
         return max(0, end - start)
 
+    def status(self) -> os.stat_result | None:
+        """What the system says of the file, where its bytes are sent as they are on the disk."""
+        try:
+            return os.fstat(_inner(self._file).fileno()) if _is_ordinary(self._file) else None
+        except (OSError, ValueError):
+            return None
+
     def check(self) -> None:
         """Raise `WriteError` where it cannot be read any more."""
         self._check_readable()
@@ -148,6 +157,18 @@ class OpenFile:
 
     def _in_places(self, place: int) -> Callable[[], object]:
         file, lock = self._file, self._below.lock
+
+        def read_there() -> object:
+            # Without moving the file: whoever else has its descriptor finds it where it was.
+            nonlocal place
+            inner = _inner(file)
+            inner.flush()
+            data = os.pread(inner.fileno(), READ_SIZE, place)
+            place += len(data)
+            return data
+
+        if _is_ordinary(file) and hasattr(os, "pread"):
+            return read_there
 
         def read() -> object:
             nonlocal place
@@ -253,6 +274,12 @@ def _counts_bytes(file: Any) -> bool:
         return False  # of other bytes
     raw = getattr(inner, "raw", inner)
     return isinstance(file, SpooledTemporaryFile) or isinstance(raw, io.FileIO)
+
+
+def _is_ordinary(file: Any) -> bool:
+    """Whether `open` made it: nobody has changed what its `read` does."""
+    inner = _inner(file)
+    return type(inner) in _ORDINARY and type(getattr(inner, "raw", inner)) is io.FileIO
 
 
 def _place(file: Any) -> int | None:

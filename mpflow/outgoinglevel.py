@@ -26,6 +26,9 @@ PASS: Final = 16 * 1024
 MAX_CHUNK: Final = 1024 * 1024
 """No chunk is larger."""
 
+_MARGIN: Final = 2_000_000_000
+"""Nanoseconds: file systems round their times, and clocks of other machines differ."""
+
 More: TypeAlias = tuple[Callable[[], Awaitable[Payload]], Callable[[], Awaitable[Any]] | None]
 """What gives the next payload, until `StopAsyncIteration`; and what closes it."""
 
@@ -33,6 +36,8 @@ More: TypeAlias = tuple[Callable[[], Awaitable[Payload]], Callable[[], Awaitable
 class Level:
     """The parts of one writer: listed payloads, then `more`. `step` makes chunks `ready`.
 
+    `made_at` is when the boundary was made at random (nanoseconds of the wall clock; None for one
+    that was given): a file that was changed before that cannot hold it, and is not searched.
     `writer` tells its level from others. While its part is another writer's level, that one is
     stepped instead, and `take` gets what comes of it, `b""` at its end.
     """
@@ -45,10 +50,12 @@ class Level:
         more: More | None,
         *,
         form: bool,
+        made_at: int | None = None,
         close_boundary: bool = True,
         path: tuple[int, ...] = (),
     ) -> None:
         self.writer = writer
+        self._newest = None if made_at is None else made_at - _MARGIN
         self._encoder = Encoder(boundary)
         self._listed = payloads
         self._more: Callable[[], Awaitable[Payload]] | None = None
@@ -84,7 +91,9 @@ class Level:
         if self.reading is not None:
             reading = self.reading
             data = await reading.next()
-            self.take(data)
+            changed: int | None = getattr(reading, "changed", None)
+            is_older = changed is not None and self._newest is not None and changed < self._newest
+            self.take(data, is_older=is_older)
             if not data:
                 await reading.aclose()
             return
@@ -102,8 +111,8 @@ class Level:
         else:
             self._begin(payload)
 
-    def take(self, data: bytes) -> None:
-        """A piece of the part that is open, `b""` at its end."""
+    def take(self, data: bytes, *, is_older: bool = False) -> None:
+        """A piece of the part that is open, `b""` at its end; whether it precedes the boundary."""
         self._sent += len(data)
         if self._expected is not None and (
             self._sent > self._expected if data else self._sent < self._expected
@@ -111,7 +120,8 @@ class Level:
             more = "more came" if data else f"{self._sent} came"
             raise WriteError(f"expected a body of {self._expected} bytes, and {more}")
         if data:
-            self._put(self._encoder.send(PartData(data)))
+            send = self._encoder.send_older
+            self._put(send(data) if is_older else self._encoder.send(PartData(data)))
             return
         self._encoder.send(PartEnd())
         self._payload = self.reading = None

@@ -66,7 +66,11 @@ class FileAt(Content):
         def read() -> object:
             return opening.use(_read) or b""
 
-        return FileReading(read, ready=self._size is not None, close=opening.close)
+        def status() -> os.stat_result | None:
+            return opening.use(_status)
+
+        known = self._size is not None
+        return FileReading(read, ready=known, status=status if known else None, close=opening.close)
 
     def _open(self) -> io.FileIO:
         file = open(self._path, "rb", buffering=0, opener=self._opener)  # noqa: SIM115 - by `close`
@@ -162,6 +166,10 @@ class _PipeReading:
 
     def __del__(self) -> None:
         self._opening.close()
+
+
+def _status(file: io.FileIO) -> os.stat_result:
+    return os.fstat(file.fileno())
 
 
 def _read(file: io.FileIO) -> bytes | None:

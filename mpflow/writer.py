@@ -5,6 +5,7 @@ Knows: its parts, its boundary and its size. Must not know: forms, requests, res
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from json import dumps
 from types import TracebackType
@@ -52,8 +53,9 @@ class MultipartWriter:
 
     A writer is an async iterable of bytes, in chunks of at most 1 MiB, and not a sync one. Sizes
     are checked while it is written, and so is every body for the boundary: `WriteError` where
-    either is wrong, before a byte of it goes out; in a stream, before that chunk. Files that are
-    given open are read from where they stand, and not closed; paths are opened and closed. Each
+    either is wrong, before a byte of it goes out; in a stream, before that chunk. What is not
+    searched: files on a disk that were changed last before the boundary was made here, at random,
+    since they cannot hold it. Files that are given open are read from where they stand, and not closed; paths are opened and closed. Each
     is read in worker threads.
     """
 
@@ -66,6 +68,8 @@ class MultipartWriter:
         headers: HeadersLike | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
+        # Before the boundary is: a file that was changed before that cannot hold it.
+        self._made_at = time.time_ns() if boundary is None else None
         self.boundary: str = new_boundary() if boundary is None else _checked(boundary)
         """The boundary, as it stands in the content type and between the parts."""
         self.parts: list[Payload] = []
@@ -287,6 +291,7 @@ class MultipartWriter:
             tuple(self.parts),
             self._pull() if self._more is not None else None,
             form=self._form,
+            made_at=self._made_at,
             close_boundary=close_boundary,
             path=path,
         )

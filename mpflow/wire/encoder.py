@@ -53,6 +53,16 @@ class Encoder:
             return b""
         return self._close(event)
 
+    def send_older(self, data: bytes) -> bytes:
+        """The same as `PartData(data)`, for bytes that are known to be older than the boundary.
+
+        They are not searched for it: nobody can have written down what was not made yet.
+        """
+        self._expect_open(True, PartData)
+        size = len(self._delimiter)
+        self._tail = (self._tail + data[-size:])[1 - size :]
+        return data
+
     def _begin(self, head: Head) -> bytes:
         delimiter = self._delimiter[2:] if self._first else self._delimiter
         self._first = False
