@@ -6,19 +6,21 @@ Must not know: how a store does that (`uploads.py`).
 
 from __future__ import annotations
 
+import re
 import secrets
 import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from inspect import Signature
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, TypeAlias, cast, get_args
 
 import anyio
 import attrs
 from anyio import to_thread
 
 from mpflow import Limits, Part, PartInfo, RouteError, accepted_needs, signature_over
+from mpflow.errors import excerpt
 from mpflow_handlers.batches import gather
 from mpflow_handlers.digest import algorithm_names, hexdigests, new_hashes
 from mpflow_handlers.uploads import Upload, open_store
@@ -33,6 +35,9 @@ _Attributes: TypeAlias = Mapping[str, str]
 
 KEY_BYTES: Final = 1024
 """Bytes of a key at most, as S3 has it."""
+
+# RFC 9110, 5.6.2: what attributes other than obstore's own become a part of.
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 _MIN_PART: Final = 5 * 1024 * 1024  # S3: each part of an upload but the last
 _CLEANUP: Final = 10.0
@@ -102,6 +107,30 @@ def check_key(key: object) -> str:
     return key
 
 
+def check_attributes(attributes: object) -> _Attributes:
+    """The attributes if an HTTP header can hold each of them; else `RouteError`."""
+    if not isinstance(attributes, Mapping):
+        raise RouteError(f"expected attributes as a mapping, got {attributes!r:.60}")
+    found = cast("Mapping[object, object]", attributes)
+    for name, value in found.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise RouteError(f"expected an attribute's name as a token, got {name!a:.60}")
+        if not isinstance(value, str):
+            raise RouteError(f"expected the attribute {name[:40]} as a str, got {value!r:.60}")
+        # RFC 9110, 5.5: a field value has no control characters but tabs, and encodes.
+        if any(unicodedata.category(char) in ("Cc", "Cs") and char != "\t" for char in value):
+            raise RouteError(
+                f"expected the attribute {name[:40]} without control characters, got "
+                f"{excerpt(value)}"
+            )
+    return cast("_Attributes", attributes)
+
+
+def _attributes_or_maker(store: Any, field: Any, attributes: object) -> None:
+    if attributes is not None and not callable(attributes):
+        check_attributes(attributes)
+
+
 def _key_or_maker(store: Any, field: Any, key: object) -> None:
     if key is not None and not callable(key):
         check_key(key)
@@ -136,7 +165,9 @@ class ObjectStore:
     than one part somebody else may take it between that look and the completion. `"overwrite"`
     replaces what is there. `attributes` are obstore's, such as `{"Content-Type": "image/png"}`,
     or a callable that makes them as `key` does; by default there are none, not even the client's
-    content type. `digests` are names of `hashlib` algorithms, taken while the bytes are sent.
+    content type; a control character in one, as a client's filename may have, raises `RouteError`
+    before anything is sent. `digests` are names of `hashlib` algorithms, taken while the bytes are
+    sent.
 
     The bytes are stored without their transfer encoding and with their content coding, unless the
     route's `decode` says otherwise (`UnsupportedCoding` where that cannot be done). They are sent
@@ -154,7 +185,7 @@ class ObjectStore:
     )
     exists: _Exists = attrs.field(default="error", validator=_exists)
     attributes: _Attributes | Callable[Concatenate[PartInfo, ...], _Attributes] | None = (
-        attrs.field(default=None, kw_only=True, hash=False)
+        attrs.field(default=None, kw_only=True, hash=False, validator=_attributes_or_maker)
     )
     digests: tuple[str, ...] = attrs.field(default=(), converter=algorithm_names, kw_only=True)
     part_size: int = attrs.field(default=8 * 1024 * 1024, converter=_part_size, kw_only=True)
@@ -200,7 +231,7 @@ class ObjectStore:
         if callable(key):
             key = check_key(key(info, **accepted_needs(key, needs)))
         if callable(attributes):
-            attributes = attributes(info, **accepted_needs(attributes, needs))
+            attributes = check_attributes(attributes(info, **accepted_needs(attributes, needs)))
         return Upload(
             self.store,
             key or secrets.token_hex(16),

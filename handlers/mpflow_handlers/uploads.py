@@ -251,7 +251,7 @@ class Upload:
     def _put_whole(self, data: bytes) -> None:
         try:
             self.result = self._put(data, multipart=False)
-        except Exception as error:
+        except BaseException as error:  # obstore's panics are no Exceptions
             raise self._failed(error) from error
 
     def _put(self, data: bytes | Iterator[bytes], *, multipart: bool) -> PutResult:
@@ -275,14 +275,15 @@ class Upload:
             obstore.head(self.store, self.key)
         except FileNotFoundError:
             return
-        except Exception as error:
+        except BaseException as error:
             raise self._failed(error) from error
         raise self._taken()
 
     def _delete(self) -> None:
         import obstore
 
-        with suppress(Exception):  # it was never there, or the failure told of the store already
+        # It was never there, or the failure told of the store already; also where obstore panics.
+        with suppress(BaseException):
             obstore.delete(self.store, self.key)
 
     def _check_not_aborted(self) -> None:
@@ -297,8 +298,10 @@ class Upload:
 
         if isinstance(error, AlreadyExistsError):
             return self._taken()
-        if not isinstance(error, Exception):
+        if isinstance(error, KeyboardInterrupt | SystemExit):
             return error
+        # A panic of obstore's, of pyo3's PanicException, is neither those nor an Exception. It must
+        # not end an event loop: it is a failure of this part like others.
         return ServiceFailed(
             f"expected the store to take {excerpt(self.key)}, got {type(error).__name__}: "
             f"{_said(error)}"
@@ -319,6 +322,6 @@ _reservations: Final[set[tuple[int, str]]] = set()
 """Keys that parts of this process are on their way to, each with the identity of its store."""
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """What a store says, without the pages of debugging that obstore adds."""
     return excerpt(str(error).partition("\n")[0], limit=300)

@@ -27,6 +27,7 @@ from mpflow import (
     CommitFailed,
     MultipartReader,
     Part,
+    PartInfo,
     RolledBack,
     RouteError,
     Router,
@@ -36,6 +37,7 @@ from mpflow import (
 )
 from mpflow.testing import PartSpec, body, content_type_of
 from mpflow_handlers import ObjectStore, Stored, Text, objectstore
+from mpflow_handlers.uploads import Upload
 from tests.handlers.support import Pieces, part_of, stage
 from tests.objects import Bucket, Fault
 
@@ -181,6 +183,60 @@ async def test_attributes_and_keys_of_the_part_and_its_needs(bucket: Bucket) -> 
     attributes = obstore.get(bucket.store(), "ada/s.png").attributes
     assert attributes["Content-Type"] == "image/png"
     assert attributes["Cache-Control"] == "private"
+
+
+async def test_a_clients_filename_in_an_attribute(bucket: Bucket) -> None:
+    def attributes(info: PartInfo) -> dict[str, str]:
+        return {"Content-Disposition": f'attachment; filename="{info.filename}"'}
+
+    router = Router()
+    router.add(handler(bucket, attributes=attributes), key="f")
+    for escaped in ("a%0Ab", "a%0D%0Ab"):  # as browsers escape what ends a line
+        parts = body([PartSpec(b"x", name="f", filename=escaped)])
+        with pytest.raises(RouteError, match="control characters"):
+            await router.dispatch(MultipartReader(parts, content_type_of()))
+    assert bucket.requests == []
+    parts = body([PartSpec(b"x", name="f", filename="Gr\u00fc\u00dfe.txt")])
+    await router.dispatch(MultipartReader(parts, content_type_of()))
+    assert bucket.keys() == ["a"]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [5, {"Foo": 1}, {1: "a"}, {"": "a"}, {"a b": "c"}, {"a": "\0"}, {"a": "\ud800"}],
+    ids=repr,
+)
+async def test_attributes_that_cannot_be(attributes: Any) -> None:
+    with pytest.raises(RouteError, match="attribute"):
+        ObjectStore(MemoryStore(), attributes=attributes)
+    with pytest.raises(RouteError, match="attribute"):
+        await stage(ObjectStore(MemoryStore(), attributes=lambda info: attributes), part_of(b""))
+
+
+@SIZES
+def test_a_panic_of_obstore_is_a_failure_of_its_part(bucket: Bucket, size: int) -> None:
+    upload = Upload(
+        bucket.store(),
+        "a",
+        part_size=PART,
+        attributes={"Content-Disposition": "a\nb"},  # nobody has checked them
+        create=True,
+        own=False,
+        hashes={},
+    )
+    upload.open()
+
+    def send() -> None:
+        upload.write(cut(LARGE[:size]))
+        upload.finish([], hold=False)
+        upload.complete()
+
+    with pytest.raises(ServiceFailed, match="expected the store to take 'a'") as caught:
+        send()
+    assert not isinstance(caught.value.__cause__, Exception)
+    with suppress(ServiceFailed):
+        upload.abort()
+    assert bucket.left() == ([], [])
 
 
 @SIZES
