@@ -123,7 +123,6 @@ def test_wheel(wheel: Path) -> None:
         names = archive.namelist()
     assert {name.split("/")[0] for name in names} == {
         "mpflow",
-        "mpflow_command.py",
         "mpflow_handlers",
         f"multipart_flow-{version(DISTRIBUTION)}.dist-info",
     }
