@@ -229,8 +229,10 @@ def main() -> None:
     config = import_module("hypercorn.config").Config.from_mapping(bind=[options.bind])
     serve = import_module(f"hypercorn.{options.backend}").serve
     app = Photos(options.directory, options.database)
-    with suppress(KeyboardInterrupt):
+    try:
         anyio.run(partial(serve, app, config), backend=options.backend)
+    except* KeyboardInterrupt:  # on trio it may come in a group
+        pass
 
 
 if __name__ == "__main__":

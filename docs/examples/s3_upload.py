@@ -169,8 +169,10 @@ def main() -> None:
     options = parser.parse_args()
     config = import_module("hypercorn.config").Config.from_mapping(bind=[options.bind])
     serve = import_module(f"hypercorn.{options.backend}").serve
-    with suppress(KeyboardInterrupt):
+    try:
         anyio.run(partial(serve, Uploads(options.store), config), backend=options.backend)
+    except* KeyboardInterrupt:  # on trio it may come in a group
+        pass
 
 
 if __name__ == "__main__":
