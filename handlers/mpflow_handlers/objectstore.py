@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, TypeAlias, c
 import anyio
 import attrs
 from anyio import to_thread
+from anyio.abc import ByteReceiveStream
 
 from mpflow import Limits, Part, PartInfo, RouteError, accepted_needs, signature_over
 from mpflow.errors import excerpt
 from mpflow_handlers.batches import gather
+from mpflow_handlers.claims import claimed
 from mpflow_handlers.digest import algorithm_names, hexdigests, new_hashes
 from mpflow_handlers.uploads import Upload, open_store
 
@@ -161,9 +163,10 @@ class ObjectStore:
     filename is never taken by itself. A key with an empty segment, `..`, a control character and
     the like raise `RouteError` before anything is sent. With `exists="error"` (the default) a key
     that is taken, or that another part of this process is being stored under by the same handler,
-    raises `FileExistsError` before the body is read, and again at commit; for an object of more
-    than one part somebody else may take it between that look and the completion. `"overwrite"`
-    replaces what is there. `attributes` are obstore's, such as `{"Content-Type": "image/png"}`,
+    raises `FileExistsError` before the body is read (of parts that come at once the first in the
+    message gets it), and again at commit; for an object of more than one part somebody else may
+    take it between that look and the completion. `"overwrite"` replaces what is there.
+    `attributes` are obstore's, such as `{"Content-Type": "image/png"}`,
     or a callable that makes them as `key` does; by default there are none, not even the client's
     content type; a control character in one, as a client's filename may have, raises `RouteError`
     before anything is sent. `digests` are names of `hashlib` algorithms, taken while the bytes are
@@ -199,32 +202,14 @@ class ObjectStore:
     async def __call__(self, part: Part, **needs: Any) -> AsyncGenerator[Stored, None]:
         stream = part.stored()
         upload = self._upload(part.info, needs)
-        # A limiter of its own: one store that is slow takes no thread from anybody else.
-        limiter = anyio.CapacityLimiter(1)
-        run = partial(to_thread.run_sync, abandon_on_cancel=True, limiter=limiter)
-        stored: Stored | None = None
-        try:
-            await run(upload.open)
-            pieces, ended = await gather(stream)
-            while not ended:
-                await run(upload.write, pieces)
-                pieces, ended = await gather(stream)
-            await run(upload.finish, pieces, part.hold_descriptor())
-            digests = hexdigests(upload.hashes)
-            stored = Stored(upload.key, upload.size, digests, is_committed=False)
-            yield stored
-            # Not to be abandoned: its outcome is the commit's.
-            await to_thread.run_sync(upload.complete, limiter=limiter)
-        except BaseException as error:
-            await _discard(upload, error)
-            raise
-        finally:
-            # Also where a cancellation came while the commit was under way.
-            if stored is not None and upload.result is not None:
-                result = upload.result
-                stored._commit(  # pyright: ignore[reportPrivateUsage] # ours alone
-                    result["e_tag"], result["version"]
-                )
+        async with claimed(self._claim(upload), part.path) as owns:
+            upload.promised = not owns
+            async with _stored(upload, stream, part) as stored:
+                yield stored
+
+    def _claim(self, upload: Upload) -> tuple[int, str] | None:
+        """What parts that are to be stored under this key have in common; None if there is none."""
+        return (id(self.store), upload.key) if upload.create and not upload.own else None
 
     def _upload(self, info: PartInfo, needs: Mapping[str, Any]) -> Upload:
         key, attributes = self.key, self.attributes
@@ -241,6 +226,39 @@ class ObjectStore:
             own=key is None,
             hashes=new_hashes(self.digests),
         )
+
+
+@asynccontextmanager
+async def _stored(
+    upload: Upload, stream: ByteReceiveStream, part: Part
+) -> AsyncGenerator[Stored, None]:
+    """Send the part to the store, and complete it or abort it."""
+    # A limiter of its own: one store that is slow takes no thread from anybody else.
+    limiter = anyio.CapacityLimiter(1)
+    run = partial(to_thread.run_sync, abandon_on_cancel=True, limiter=limiter)
+    stored: Stored | None = None
+    try:
+        await run(upload.open)
+        pieces, ended = await gather(stream)
+        while not ended:
+            await run(upload.write, pieces)
+            pieces, ended = await gather(stream)
+        await run(upload.finish, pieces, part.hold_descriptor())
+        digests = hexdigests(upload.hashes)
+        stored = Stored(upload.key, upload.size, digests, is_committed=False)
+        yield stored
+        # Not to be abandoned: its outcome is the commit's.
+        await to_thread.run_sync(upload.complete, limiter=limiter)
+    except BaseException as error:
+        await _discard(upload, error)
+        raise
+    finally:
+        # Also where a cancellation came while the commit was under way.
+        if stored is not None and upload.result is not None:
+            result = upload.result
+            stored._commit(  # pyright: ignore[reportPrivateUsage] # ours alone
+                result["e_tag"], result["version"]
+            )
 
 
 async def _discard(upload: Upload, reason: BaseException) -> None:

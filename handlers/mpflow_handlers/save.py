@@ -17,9 +17,11 @@ from typing import Any, Concatenate, Literal, TypeAlias, get_args
 
 import attrs
 from anyio import to_thread
+from anyio.abc import ByteReceiveStream
 
 from mpflow import Part, PartInfo, RouteError, accepted_needs, signature_over
 from mpflow_handlers.batches import gather
+from mpflow_handlers.claims import claimed
 from mpflow_handlers.cleanup import clean_up
 from mpflow_handlers.digest import algorithm_names, hexdigests, new_hashes
 from mpflow_handlers.staging import NAME_BYTES, TEMPORARY_PREFIX, Staged
@@ -120,9 +122,10 @@ class Save:
     takes it, made harmless. A name with a separator, a control character, `..` and the like raise
     `RouteError` before anything is created. With `exists="error"` (the default) a name that is
     taken, or that another part of this process is being saved under, raises `FileExistsError`
-    before the body is read; one that another process took since then, at commit. With `"suffix"`
-    the file becomes `name-1.ext`, `name-2.ext`, ..., up to 9999: the first that is free, or where
-    there are gaps any of them. Nothing is ever overwritten.
+    before the body is read (of parts that come at once the first in the message gets it); one that
+    another process took since then, at commit. With `"suffix"` the file becomes `name-1.ext`,
+    `name-2.ext`, ..., up to 9999: the first that is free, or where there are gaps any of them.
+    Nothing is ever overwritten.
     `digests` are names of `hashlib` algorithms, taken of the bytes while they are written.
 
     The bytes are stored without their transfer encoding and with their content coding, unless the
@@ -154,26 +157,16 @@ class Save:
             suffix=self.exists == "suffix",
             hashes=new_hashes(self.digests),
         )
-        saved: Saved | None = None
-        try:
-            await to_thread.run_sync(staged.open)
-            pieces, ended = await gather(stream)
-            while not ended:
-                await to_thread.run_sync(staged.write, pieces)
-                pieces, ended = await gather(stream)
-            await to_thread.run_sync(staged.finish, pieces, part.hold_descriptor())
-            path = None if staged.suffix else self.directory / staged.name
-            saved = Saved(path, staged.size, hexdigests(staged.hashes), is_committed=False)
-            yield saved
-            await to_thread.run_sync(staged.publish)
-        except BaseException as error:
-            await _discard(staged, error)
-            raise
-        finally:
-            # Also where a cancellation came while the commit was under way.
-            if saved is not None and staged.published is not None:
-                path = self.directory / staged.published
-                saved._commit(path)  # pyright: ignore[reportPrivateUsage] # ours alone
+        async with claimed(self._claim(staged), part.path) as owns:
+            staged.promised = not owns
+            async with _saved(staged, stream, part) as saved:
+                yield saved
+
+    def _claim(self, staged: Staged) -> tuple[str, str] | None:
+        """What parts that are to be saved under this name have in common; None if there is none."""
+        if self.name is None or staged.suffix:
+            return None
+        return os.path.abspath(staged.directory), staged.name
 
     def _name_of(self, info: PartInfo, needs: Mapping[str, Any]) -> str:
         if self.name is None:
@@ -181,6 +174,33 @@ class Save:
         if not callable(self.name):
             return check_name(self.name)
         return check_name(self.name(info, **accepted_needs(self.name, needs)))
+
+
+@asynccontextmanager
+async def _saved(
+    staged: Staged, stream: ByteReceiveStream, part: Part
+) -> AsyncGenerator[Saved, None]:
+    """Receive the part into the file, and publish it or discard it."""
+    saved: Saved | None = None
+    try:
+        await to_thread.run_sync(staged.open)
+        pieces, ended = await gather(stream)
+        while not ended:
+            await to_thread.run_sync(staged.write, pieces)
+            pieces, ended = await gather(stream)
+        await to_thread.run_sync(staged.finish, pieces, part.hold_descriptor())
+        path = None if staged.suffix else staged.directory / staged.name
+        saved = Saved(path, staged.size, hexdigests(staged.hashes), is_committed=False)
+        yield saved
+        await to_thread.run_sync(staged.publish)
+    except BaseException as error:
+        await _discard(staged, error)
+        raise
+    finally:
+        # Also where a cancellation came while the commit was under way.
+        if saved is not None and staged.published is not None:
+            path = staged.directory / staged.published
+            saved._commit(path)  # pyright: ignore[reportPrivateUsage] # ours alone
 
 
 async def _discard(staged: Staged, reason: BaseException) -> None:

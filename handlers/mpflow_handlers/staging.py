@@ -47,15 +47,16 @@ class Staged:
     """A file that is being received into `directory`, to be called `name` there.
 
     With `suffix` a name that is taken becomes `name-1.ext`, `name-2.ext`, ...; else it raises
-    `FileExistsError`, also where another file of this process is on its way to that name. Call
-    `open`, `write` as often as needed, `finish`, `publish`, each once the one before has returned;
-    and `discard` after any failure, at any time, from any thread.
+    `FileExistsError`, also where another file of this process is on its way to that name, or it is
+    `promised` to one. Call `open`, `write` as often as needed, `finish`, `publish`, each once the
+    one before has returned; and `discard` after any failure, at any time, from any thread.
     """
 
     directory: Path
     name: str
     suffix: bool
     hashes: Mapping[str, Hash]
+    promised: bool = attrs.field(default=False, init=False)
     size: int = attrs.field(default=0, init=False)
     published: str | None = attrs.field(default=None, init=False)
     """The name that it got."""
@@ -142,7 +143,7 @@ class Staged:
 
     def _claim(self) -> None:
         """Reserve the name: two parts of one body are told apart now, not at half a commit."""
-        if not self._reserve(self.name):
+        if self.promised or not self._reserve(self.name):
             raise FileExistsError(errno.EEXIST, "another part is being saved under this name")
         if self._stat(self.name) is not None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

@@ -80,6 +80,8 @@ class Upload:
     create: bool
     own: bool
     hashes: Mapping[str, Hash]
+    promised: bool = attrs.field(default=False, init=False)
+    """Whether another part of this process is to have the key."""
     size: int = attrs.field(default=0, init=False)
     result: PutResult | None = attrs.field(default=None, init=False)
     """What the store said of the object, once it is complete."""
@@ -107,7 +109,7 @@ class Upload:
             self._check_not_aborted()
             if self.create and not self.own:
                 with _reserving:
-                    if (id(self.store), self.key) in _reservations:
+                    if self.promised or (id(self.store), self.key) in _reservations:
                         raise self._taken()
                     _reservations.add((id(self.store), self.key))
                     self._reserved = True

@@ -524,6 +524,16 @@ async def test_many_parts_all_or_nothing(bucket: Bucket) -> None:
     assert bucket.left() == (sorted(f"{i}.bin" for i in range(8)), [])
 
 
+async def test_one_key_is_that_of_the_first_part() -> None:
+    for _ in range(10):  # on trio tasks begin in any order
+        store = MemoryStore()
+        router = Router()
+        router.add(ObjectStore(store, "a"), key="f", on_error="collect")
+        results = await router.dispatch(message([b"1", b"2", b"3"]))
+        assert [type(one.error) for one in results] == [type(None), *[FileExistsError] * 2]
+        assert content(store, "a") == b"1"
+
+
 async def test_one_that_fails_leaves_nothing_of_any(bucket: Bucket) -> None:
     async def fail(part: Part) -> None:
         await part.drain()
