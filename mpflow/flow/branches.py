@@ -74,6 +74,8 @@ class _Branching(Transaction):
         return self._part.level.budget.limits
 
     async def _pump(self) -> None:
+        # None of them waits for another: the body comes as fast as the slowest of them takes it.
+        self._crew.max_nested = len(self._children)
         for handler, on_error in self._children:
             self._branch(handler, on_error)
         self._watch_time()

@@ -7,6 +7,7 @@ Must not know: how a handler is called, or what its answer means.
 from __future__ import annotations
 
 import contextvars
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -27,7 +28,7 @@ __all__ = ["Pool"]
 MAX_READY: Final = 64
 """Parts that may wait for a handler, whole in hand."""
 MAX_NESTED: Final = 4
-"""Parts of a level whose handlers may wait for flows of their own at once: they hold no slot."""
+"""Flows inside parts of a level that run at once: their parts hold no slot. Further ones wait."""
 MAX_READY_BYTES: Final = 256 * 1024
 """Bytes of the parts that wait, beside one more part."""
 
@@ -42,6 +43,9 @@ class Pool(ABC):
     tasks: TaskGroup
     slots: int
     watch: Watch
+    parent: Record | None = attrs.field(default=None, kw_only=True)
+    """The part around, whose handler runs this flow; None for an outermost one."""
+    max_nested: int = attrs.field(default=MAX_NESTED, init=False)
     unanswered: int = attrs.field(default=0, init=False)
     closing: bool = attrs.field(default=False, init=False)
     shortages: int = attrs.field(default=0, init=False)
@@ -54,9 +58,10 @@ class Pool(ABC):
     _held: dict[Record, None] = attrs.field(factory=dict[Record, None], init=False)
     _held_in_order: int = attrs.field(default=0, init=False)
     _running: int = attrs.field(default=0, init=False)
-    # Records whose handlers wait for flows of their own.
+    # Records whose handlers run flows of their own, and those that wait to begin one.
     _nested: int = attrs.field(default=0, init=False)
     _nested_bytes: int = attrs.field(default=0, init=False)
+    _queued: dict[Record, anyio.Event] = attrs.field(factory=dict[Record, anyio.Event], init=False)
     _alive: int = attrs.field(default=0, init=False)  # tasks that have not ended
     # Whether a worker was woken or started, and has not looked yet.
     _coming: bool = attrs.field(default=False, init=False)
@@ -123,7 +128,7 @@ class Pool(ABC):
     def full(self) -> bool:
         """Whether so much waits for a slot that the pump should wait as well."""
         return (
-            len(self._ready) + self._held_in_order >= MAX_READY
+            len(self._ready) + self._held_in_order + len(self._queued) >= MAX_READY
             or self._ready_bytes + self._nested_bytes >= MAX_READY_BYTES
         )
 
@@ -165,29 +170,68 @@ class Pool(ABC):
         self._held.clear()
         return dropped
 
-    def nest(self, record: Record) -> None:
-        """The record's handler waits for a flow of its own, which holds no slot of this one.
+    async def nest(self, record: Record) -> None:
+        """The record's handler begins a flow of its own, as soon as not too many others run.
 
-        What it holds of its part counts with what is ready: it, too, is bounded.
+        Neither that flow nor the wait for it holds a slot of this one, so that other parts go on.
+        What it holds of its part counts with what is ready, and so does a part that waits.
         """
         record.inner_flows += 1
-        if record.inner_flows == 1:
-            self._nested += 1
-            record.counted = record.held
-            self._nested_bytes += record.counted
+        if record.inner_flows > 1:
+            return
+        record.counted = record.held
+        self._nested_bytes += record.counted
         self.release(record)
+        if self._nested < self.max_nested:
+            self._nested += 1
+            return
+        event = self._queued[record] = anyio.Event()
+        # Its `timeout` does not run meanwhile, as it does not while a part waits for a slot.
+        called_at, record.called_at = record.called_at, math.inf
+        since = self.watch.now()
+        try:
+            await event.wait()
+        except BaseException:
+            self.unnest(record)
+            raise
+        finally:
+            record.called_at = called_at + self.watch.now() - since
 
     def unnest(self, record: Record) -> None:
         """A flow inside the record's part has ended, or has only to be decided."""
         record.inner_flows -= 1
-        if record.inner_flows == 0:
+        if record.inner_flows:
+            return
+        self._nested_bytes -= record.counted
+        if record.whole_at is not None:
+            record.whole_at = self.watch.now()  # its `handler_timeout` begins now
+        if self._queued.pop(record, None) is None:
+            self._give_place()
+        self._make_room()
+
+    def _give_place(self) -> None:
+        """One of the flows inside has ended: the next one begins."""
+        first = next(iter(self._queued), None)
+        if first is None:
             self._nested -= 1
-            self._nested_bytes -= record.counted
-            if record.whole_at is not None:
-                record.whole_at = self.watch.now()  # its `handler_timeout` begins now
-            self._make_room()
-            if not self._coming:
-                self._kick()
+        else:
+            self._queued.pop(first).set()
+
+    def waits_to_nest(self, record: Record) -> bool:
+        """Whether the record's handler waits for flows inside other parts to end."""
+        return record in self._queued
+
+    def holds(self, record: Record) -> bool:
+        """Whether the record is of this flow, or of one inside it."""
+        crew: Pool | None = record.crew
+        while crew is not None and crew is not self:
+            crew = None if crew.parent is None else crew.parent.crew
+        return crew is self
+
+    @property
+    def depth(self) -> int:
+        """How many flows are around this one."""
+        return 0 if self.parent is None else self.parent.crew.depth + 1
 
     def _make_room(self) -> None:
         if self._room is not None and not self.full:
@@ -208,7 +252,7 @@ class Pool(ABC):
         """Have a worker look at what is ready, if a slot is free."""
         if not self._ready or self.closing:
             return
-        if self._running >= self.slots or self._nested >= MAX_NESTED:
+        if self._running >= self.slots:
             self.shortages += 1
             return
         self._coming = True
@@ -241,7 +285,7 @@ class Pool(ABC):
 
     def _take(self) -> Record | None:
         """The next record that can have a slot."""
-        while self._ready and self._running < self.slots and self._nested < MAX_NESTED:
+        while self._ready and self._running < self.slots:
             record = self._ready.popleft()
             self._ready_bytes -= record.counted
             self._running += 1

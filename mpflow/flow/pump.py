@@ -171,7 +171,12 @@ class Pump(Transaction):
 
     async def _wait_for_room(self) -> None:
         self._watch_time()
-        await self._crew.room()
+        crew, blocked = self._crew, self._watch.blocked
+        blocked[crew, None] = self._watch.now()
+        try:
+            await crew.room()
+        finally:
+            blocked.pop((crew, None), None)  # unless it stalled
 
     async def _fill(self) -> None:
         """Read the source once. Once a chunk, and before it, everybody else gets a turn."""

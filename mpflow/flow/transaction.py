@@ -82,11 +82,12 @@ class Transaction(ABC):
     async def _wait_for(self, record: Record) -> None:
         """Wait until the record's handler has read on."""
         assert record.channel is not None
-        since = self._watch.blocked[record] = self._watch.now()
+        waits = record.crew, record
+        since = self._watch.blocked[waits] = self._watch.now()
         try:
             await record.channel.wait()
         finally:
-            self._watch.blocked.pop(record, None)  # unless it stalled
+            self._watch.blocked.pop(waits, None)  # unless it stalled
         if self._reporter is not None:
             self._reporter.held_up(record, self._watch.now() - since)
 
@@ -111,7 +112,7 @@ class Transaction(ABC):
         )
         if parent is not None and self._nests:
             # Waiting for its own nested flow holds no slot, and is bounded by that flow.
-            parent.crew.nest(parent)
+            await parent.crew.nest(parent)
         self._spool = Spool(limits.max_spool_bytes)
         self._reporter = self._make_reporter()
         self._tasks = anyio.create_task_group()
@@ -120,6 +121,7 @@ class Transaction(ABC):
             self._tasks,
             self._slots,
             self._watch,
+            parent=parent,
             handler_timeout=limits.handler_timeout,
             on_failure=self._on_failure,
             spool=self._spool if parent is None else parent.crew.spool,

@@ -17,6 +17,7 @@ from anyio.lowlevel import current_token
 from mpflow.errors import HandlerTimeout, Stalled
 
 if TYPE_CHECKING:
+    from mpflow.flow.pool import Pool
     from mpflow.flow.record import Record
 
 __all__ = ["MAX_DESCRIPTORS", "Watch", "loop_clock"]
@@ -43,8 +44,8 @@ class Watch:
     """When the pump began to wait for the source; None while it does not."""
     running: dict[Record, float | None] = attrs.field(factory=dict[Any, Any])
     """The handlers that have not answered, and the `handler_timeout` of each."""
-    blocked: dict[Record, float] = attrs.field(factory=dict[Any, Any])
-    """The handlers for which a pump waits, and since when."""
+    blocked: dict[tuple[Pool, Record | None], float] = attrs.field(factory=dict[Any, Any])
+    """The flows whose pumps wait for a handler (None: for room for one more part), since when."""
     _descriptors: int = 0
     _moved_at: float = -math.inf
     _shortest: float = math.inf
@@ -104,41 +105,41 @@ class Watch:
         if not self.blocked or self.stall_timeout is None:
             return math.inf
         # The innermost pump is at the root of it: the others wait for its handler.
-        record, since = max(self.blocked.items(), key=_depth)
+        (crew, awaited), since = max(self.blocked.items(), key=_depth)
         due = max(since, self._moved_at) + self.stall_timeout
         if due > now:
             return due
-        text = "it neither reads its part nor answers, and the rest of the body waits for it"
-        holders = self._holders(record)
-        if holders:
-            if any(r.expired is None and r.deadline(limit) < math.inf for r, limit in holders):
-                return now + self.stall_timeout  # a handler with its whole body is no stall
-            who = record.route.name
-            text = (
-                f"{who} needs its result"
-                if holders[0][0] in _all_needed(record)
-                else f"it holds the slot that {who} waits for"
-            )
-            record = holders[0][0]
+        holders = self._holders(crew, awaited)
+        if any(r.expired is None and r.deadline(limit) < math.inf for r, limit in holders):
+            return now + self.stall_timeout  # a handler with its whole body is no stall
+        # Rather one at work than one that waits for a flow of its own.
+        at_work = [r for r, _ in holders if not r.inner_flows] or [r for r, _ in holders]
+        record = at_work[0] if at_work else awaited
+        if record is None:
+            return now + self.stall_timeout  # nobody runs: who is ready is about to
         self.blocked.clear()
-        expected = (
-            f"expected the handler {record.route.name} to go on within {self.stall_timeout} s"
+        self.on_stall(
+            Stalled(
+                f"expected the handler {record.route.name} to go on within {self.stall_timeout} s "
+                f"(stall_timeout): {_why(record, awaited)}",
+                part=record.info.ref,
+            )
         )
-        self.on_stall(Stalled(f"{expected} (stall_timeout): {text}", part=record.info.ref))
         return math.inf
 
-    def _holders(self, record: Record) -> list[tuple[Record, float | None]]:
-        """Those for whose results or slots the record's handler waits; none if it was called."""
-        if record in self.running:
+    def _holders(self, crew: Pool, awaited: Record | None) -> list[tuple[Record, float | None]]:
+        """Those for whose results, slots or places a pump waits; none for a handler at work."""
+        if awaited is None:
+            return [(r, limit) for r, limit in self.running.items() if crew.holds(r)]
+        if awaited in self.running and not crew.waits_to_nest(awaited):
             return []
-        needed = [(r, self.running[r]) for r in _all_needed(record) if r in self.running]
+        needed = [(r, self.running[r]) for r in _all_needed(awaited) if r in self.running]
         if needed:
             return needed
-        depth = len(record.info.path)
         return [
             (r, limit)
             for r, limit in self.running.items()
-            if r.crew is record.crew or len(r.info.path) > depth
+            if crew.holds(r) and not r.crew.waits_to_nest(r)
         ]
 
     def _check_handlers(self, now: float) -> float:
@@ -170,8 +171,20 @@ def _all_needed(record: Record) -> list[Record]:
     return list(found)
 
 
-def _depth(item: tuple[Record, float]) -> int:
-    return len(item[0].info.path)
+def _depth(item: tuple[tuple[Pool, Record | None], float]) -> int:
+    return item[0][0].depth
+
+
+def _why(record: Record, awaited: Record | None) -> str:
+    """What waits for the handler that does not go on."""
+    if awaited is None:
+        return "it holds a slot, and so many parts wait for one that no more are read"
+    if record is awaited:
+        return "it neither reads its part nor answers, and the rest of the body waits for it"
+    who = awaited.route.name
+    if record in _all_needed(awaited):
+        return f"{who} needs its result"
+    return f"it holds the slot that {who} waits for"
 
 
 def _timeout(record: Record, limit: float | None) -> HandlerTimeout:

@@ -239,14 +239,15 @@ async def test_no_children() -> None:
 
 
 @virtual_time
-async def test_a_child_that_stalls_is_named() -> None:
+@pytest.mark.parametrize("chunk", [None, 5000, 65536])
+async def test_a_child_that_stalls_is_named(chunk: int | None) -> None:
     async def stuck(part: Part) -> None:
         await anyio.sleep_forever()
 
     router = Router()
-    router.add(tee(size, stuck))
-    with pytest.raises(Stalled, match="stuck"):
-        await router.dispatch(reader(form(("a", b"x" * 1_000_000)), size=5000))
+    router.add(tee(size, stuck, size))
+    with pytest.raises(Stalled, match="stuck to go on"):
+        await router.dispatch(reader(form(("a", b"x" * 1_000_000)), size=chunk))
 
 
 @virtual_time
