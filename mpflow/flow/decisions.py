@@ -51,12 +51,14 @@ class Decisions:
                 rest = waiting[i + 1 :]
                 await self.roll_back(rest, error)
                 if not isinstance(error, Exception):
+                    add_note(
+                        error,
+                        f"{i} parts were committed before, {len(rest)} after it were rolled back",
+                    )
+                    self.patience.give_way(error)
                     raise error
                 failure = CommitFailed(_handled(waiting[:i]), record.handled(), _handled(rest))
-                if self.patience.interruption is not None:
-                    # Of the two, it is the one that nobody may miss.
-                    add_note(failure, f"meanwhile came {shown(self.patience.interruption)}")
-                    self.patience.interruption = None
+                self.patience.give_way(failure)
                 raise failure from error
         return len(waiting)
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import attrs
 
-from mpflow.flow.notes import add_note
+from mpflow.flow.notes import add_note, shown
 
 __all__ = ["Patience"]
 
@@ -27,6 +27,11 @@ class Patience:
     interruption: BaseException | None = None
     """The first that came; who asks for it raises it."""
 
+    def keep(self, error: BaseException) -> None:
+        """Keep what interrupts, until it can be raised."""
+        if self.interruption is None:
+            self.interruption = error
+
     async def outlast(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Await `wait()`, shielded, until it returns; it is called again if it is interrupted."""
         while True:
@@ -34,7 +39,7 @@ class Patience:
                 with anyio.CancelScope(shield=True):
                     await wait()
             except (KeyboardInterrupt, anyio.get_cancelled_exc_class()) as error:
-                self.interruption = self.interruption or error
+                self.keep(error)
             else:
                 return
 
@@ -45,3 +50,9 @@ class Patience:
             if note is not None:
                 add_note(error, note)
             raise error
+
+    def give_way(self, error: BaseException) -> None:
+        """`error` is raised, and nobody may miss it: what interrupted becomes a note on it."""
+        other, self.interruption = self.interruption, None
+        if other is not None and other is not error:
+            add_note(error, f"meanwhile came {shown(other)}")

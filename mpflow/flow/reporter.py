@@ -46,6 +46,8 @@ class Reporter:
     observer: Observer
     now: Callable[[], float]
     flow: FlowRef
+    on_interrupt: Callable[[BaseException], None]
+    """Called with what the observer raises that is no `Exception`: the flow raises it, later."""
     _begun: dict[Record, float] = attrs.field(factory=dict[Any, float])
     # When each came, and had all it needs; and how often there had been no slot until then.
     _came: dict[Record, tuple[float, int]] = attrs.field(factory=dict[Any, Any])
@@ -60,17 +62,21 @@ class Reporter:
         around: Reporter | None,
         path: tuple[int, ...],
         content_type: str,
+        on_interrupt: Callable[[BaseException], None],
     ) -> Reporter:
         """A reporter with a number of its own; `around` is that of the flow around it."""
         number = next(_numbers)
         root = number if around is None else around.flow.root
-        return cls(observer, now, FlowRef(number, root, path, content_type))
+        return cls(observer, now, FlowRef(number, root, path, content_type), on_interrupt)
 
     def _tell(self, report: Report) -> None:
         try:
             self.observer(report)
         except Exception:
             _logger.exception("the observer failed on a %s", type(report).__name__)
+        except BaseException as error:
+            # Raised from here it would leave records half settled, and handlers undecided.
+            self.on_interrupt(error)
 
     def _tell_part(self, kind: type[PartReport], record: Record, **more: Any) -> None:
         info = record.info

@@ -7,13 +7,14 @@ Must not know: where parts come from.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from mpflow.errors import CommitFailed, FlowAborted, HandlerCancelled, RouteError
+from mpflow.errors import FlowAborted, HandlerCancelled, RouteError
 from mpflow.flow.crew import Crew
 from mpflow.flow.decisions import Decisions
 from mpflow.flow.notes import add_note, shown
@@ -50,6 +51,7 @@ class Transaction(ABC):
         self._late: list[tuple[Record, BaseException]] = []
         self._error: BaseException | None = None  # the flow's own: of the wire, a route, a clock
         self._poisoned: set[Record] = set()  # whose parts will never be whole
+        self._broken: BaseException | None = None  # what the commit failed with
         self._state = "new"
         self._frozen = self._aborting = self._aborted = False
         self._phase = anyio.CancelScope()
@@ -97,8 +99,8 @@ class Transaction(ABC):
         if self._state != "new":
             raise RouteError("a flow can be entered once")
         self._state = "running"
-        limits = self._limits()
         parent = self._parent
+        limits = self._take_limits()
         self._watch = (
             parent.crew.watch
             if parent is not None
@@ -114,7 +116,7 @@ class Transaction(ABC):
             # Waiting for its own nested flow holds no slot, and is bounded by that flow.
             await parent.crew.nest(parent)
         self._spool = Spool(limits.max_spool_bytes)
-        self._reporter = self._make_reporter()
+        self._reporter = self._make_reporter(self._watch.now)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._crew = Crew(
@@ -132,6 +134,8 @@ class Transaction(ABC):
         self._watch.at_most(limits.handler_timeout)
         error: BaseException | None = None
         try:
+            if self._reporter is not None:
+                self._reporter.flow_started()
             error = await self._run()
             if error is None:
                 self._state = "open"
@@ -146,24 +150,43 @@ class Transaction(ABC):
             self._patience.end()
         raise error
 
-    def _make_reporter(self) -> Reporter | None:
+    def _take_limits(self) -> Limits:
+        """The limits in force. A message that they refuse at once has had a flow all the same."""
+        try:
+            return self._limits()
+        except BaseException as error:
+            self._state = "rolled back"
+            parent = self._parent
+            now = loop_clock() if parent is None else parent.crew.watch.now
+            self._reporter = self._make_reporter(now)
+            if self._reporter is not None:
+                self._reporter.flow_started()
+                self._report_end(error)
+                self._patience.end()
+            raise
+
+    def _make_reporter(self, now: Callable[[], float]) -> Reporter | None:
         """The reporter of a flow whose router is observed, or that is inside such a one."""
         own, path, content_type = self._observer()
         around = None if self._parent is None else self._parent.crew.around
         observer = own or (around.observer if around is not None and content_type else None)
         if observer is None:
             return None
-        reporter = Reporter.of(
-            observer, self._watch.now, around=around, path=path, content_type=content_type
+        return Reporter.of(
+            observer,
+            now,
+            around=around,
+            path=path,
+            content_type=content_type,
+            on_interrupt=self._interrupt,
         )
-        reporter.flow_started()
-        return reporter
 
     def _report_end(self, error: BaseException | None) -> None:
         if self._reporter is None:
             return
-        if isinstance(error, CommitFailed):
-            self._reporter.flow_finished("commit failed", error, self._records)
+        if self._state == "commit failed":
+            # What the block made of it does not change what became of the parts.
+            self._reporter.flow_finished("commit failed", self._broken, self._records)
         elif self._state == "committed":
             self._reporter.flow_finished("committed", error, self._records)
         else:
@@ -194,6 +217,8 @@ class Transaction(ABC):
         if error is None or isinstance(error, Exception):
             await self._patience.outlast(_two_passes)
         self._frozen = True
+        if self._error is not None and not isinstance(self._error, Exception):
+            return self._error  # of the observer
         return self._winner(error)
 
     async def _expect_answers(self) -> None:
@@ -236,6 +261,15 @@ class Transaction(ABC):
             self._error = error
             self._poison(error)
             self._start_abort()
+
+    def _interrupt(self, error: BaseException) -> None:
+        """The observer raised KeyboardInterrupt or its like: decide all there is, then raise it."""
+        if self._state == "running" and not self._frozen:
+            if self._error is None or isinstance(self._error, Exception):
+                self._error = error
+            self._start_abort()
+        else:
+            self._patience.keep(error)
 
     def _poison(self, error: BaseException) -> None:
         """The part that is still open will never be whole: its handler gets `error`."""
@@ -292,7 +326,11 @@ class Transaction(ABC):
             raise failure
         await checkpoint_if_cancelled()
         self._state = "committed"
-        committed = await self._decisions.commit(self._records)
+        try:
+            committed = await self._decisions.commit(self._records)
+        except BaseException as error:
+            self._state, self._broken = "commit failed", error
+            raise
         self._patience.end(f"{committed} parts were committed")
 
     async def abort(self, reason: BaseException | None = None) -> None:
@@ -303,7 +341,11 @@ class Transaction(ABC):
         self._patience.end()
 
     def _late_failure(self) -> BaseException | None:
-        """The failure of a handler that failed while it waited for the decision."""
+        """What came while handlers waited for the decision: a failure, or an interruption."""
+        interruption = self._patience.interruption
+        if interruption is not None:
+            self._patience.give_way(interruption)
+            return interruption
         return self._winner(None) if self._failures else None
 
     def _expect_open(self, verb: str) -> None:
@@ -352,8 +394,10 @@ class Transaction(ABC):
         finally:
             await self._close()
             self._report_end(failure or exc)
-            if not isinstance(failure, CommitFailed):
-                self._patience.end()
+            raised = failure or exc
+            if raised is not None and raised is self._broken:
+                self._patience.give_way(raised)
+            self._patience.end()
 
     def _note_failures(self, error: BaseException) -> None:
         """The block fails for a reason of its own: who failed meanwhile is noted on it."""
@@ -361,6 +405,7 @@ class Transaction(ABC):
             add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
 
     async def _close(self) -> None:
+        self._frozen = True
         await self._patience.outlast(self._crew.join)
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)
