@@ -85,6 +85,23 @@ def test_a_mail_of_one_body(newline: str, tmp_path: Path) -> None:
     assert found["text"].split(newline)[0] == "Größe"
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "text/plain; charset=us-ascii", "multipart/mixed; boundary=b"],
+)
+def test_bytes_that_are_no_text_cost_no_mail(kind: str, backend: str, tmp_path: Path) -> None:
+    content = b"gr\xfc\xdfe"
+    if "boundary" in kind:
+        content = b"--b\n\n" + content + b"\n--b--\n"
+    head = b"From: J\xf6rg <joerg@example.org>\nSubject: \xff\nContent-Type: %s\n\n"
+    status, errors, (folder,) = deliver(head % kind.encode() + content, tmp_path, backend)
+    assert (status, errors) == (0, "")
+    found = ticket(folder)
+    assert (found["from"], found["subject"]) == ("J?rg <joerg@example.org>", "?")
+    assert found["text"].strip() == "gr\ufffd\ufffde"
+
+
 @pytest.mark.parametrize(
     ("mail", "text"),
     [

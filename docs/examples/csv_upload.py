@@ -23,6 +23,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from mpflow import FormData, Limits, MultipartReader, Part, PartInfo, Rejected, 
 from mpflow_handlers import Json, SyncHandler
 
 COLUMNS = ["time", "sensor", "celsius"]
+ROW = 64 * 1024
+"""Characters of a row at most: `csv` holds one in memory."""
 READING = "(time text not null, sensor text not null, celsius real not null)"
 
 
@@ -74,14 +77,42 @@ def fill(connection: sqlite3.Connection, file: io.TextIOWrapper, info: PartInfo)
 
 def readings(file: io.TextIOWrapper) -> Iterator[tuple[str, str, float]]:
     """The rows of a CSV, checked. What is wrong with one is said of its line."""
-    rows = csv.reader(file, strict=True)
+    lines = Lines(file)
+    rows = csv.reader(lines, strict=True)
     try:
         if (head := next(rows, [])) != COLUMNS:
             raise ValueError(f"expected the columns {','.join(COLUMNS)}, got {head!a:.60}")
+        lines.room = ROW
         for when, sensor, celsius in rows:
-            yield when, sensor, float(celsius)
+            if not isfinite(degrees := float(celsius)):
+                raise ValueError(f"expected degrees, got {celsius:.20}")
+            yield when, sensor, degrees
+            lines.room = ROW
     except (ValueError, csv.Error) as error:
-        raise Rejected(422, f"line {rows.line_num}: {error}") from error
+        raise Rejected(422, f"line {lines.number}: {error}") from error
+
+
+@attrs.define
+class Lines:
+    """The lines of a file, for `csv`: it would hold a line, or a row, that never ends."""
+
+    file: io.TextIOWrapper
+    room: int = ROW
+    """Characters that are left for the row. A row may be many lines, in quotes."""
+    number: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.number += 1
+        line = self.file.readline(self.room + 1)
+        if not line:
+            raise StopIteration
+        self.room -= len(line)
+        if self.room < 0:
+            raise ValueError(f"expected rows of at most {ROW} characters, got a longer one")
+        return line
 
 
 def publish(connection: sqlite3.Connection) -> None:
@@ -113,7 +144,7 @@ async def receive(router: Router, reader: MultipartReader) -> int:
 # -- a client, made up ------------------------------------------------------------------------
 
 
-async def lines(rows: int) -> AsyncIterator[bytes]:
+async def made_up(rows: int) -> AsyncIterator[bytes]:
     """A CSV of so many rows, made while it is sent."""
     yield b"time,sensor,celsius\r\n"
     for start in range(0, rows, 1000):
@@ -127,7 +158,7 @@ async def lines(rows: int) -> AsyncIterator[bytes]:
 def upload(rows: int) -> FormData:
     """An upload of so many rows: an async iterable of bytes, as a client would send it."""
     form = FormData()
-    form.add("readings", lines(rows), filename="readings.csv", content_type="text/csv")
+    form.add("readings", made_up(rows), filename="readings.csv", content_type="text/csv")
     form.add("summary", f'{{"rows": {rows}}}')
     return form
 

@@ -33,6 +33,7 @@ from mpflow import (
     MultipartError,
     MultipartReader,
     NotMultipart,
+    Part,
     PartInfo,
     Results,
     Router,
@@ -40,7 +41,7 @@ from mpflow import (
     safe_filename,
 )
 from mpflow.predicates import content_type, disposition, filename
-from mpflow_handlers import Discard, Nested, Save, Saved, Text
+from mpflow_handlers import Discard, Nested, Save, Saved
 
 LIMITS = Limits(
     max_parts=200,
@@ -62,9 +63,14 @@ def make_router(folder: Path) -> Router:
     router = Router(limits=LIMITS)
     router.add(Nested(router), content_type="multipart/*")
     router.add(Save(folder, name_of, "suffix"), attached | content_type("image/*"), key="files")
-    router.add(Text(), content_type="text/plain", key="text")
+    router.add(text_of, content_type="text/plain", key="text")
     router.add(Discard())  # the same text as HTML, signatures
     return router
+
+
+async def text_of(part: Part) -> str:
+    """The text of a part. Bytes that are none by its charset cost no mail: they are replaced."""
+    return (await part.read(decode=True)).decode(part.text_encoding(), "replace")
 
 
 def name_of(info: PartInfo) -> str:
@@ -140,7 +146,8 @@ def leaves(results: Results) -> Iterator[Handled]:
 def write(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all."""
     temporary = path.with_suffix(".part")
-    with temporary.open("w", encoding="utf-8") as file:
+    # Bytes of a header that are no text come as surrogates, which no file can hold.
+    with temporary.open("w", encoding="utf-8", errors="replace") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
