@@ -83,8 +83,8 @@ class Values(ABC):
 
         `decoder` takes bytes in UTF-8 without a byte order mark (RFC 8259, 8.1), or in UTF-16 or
         UTF-32 where the part came so. `into` is what the decoded value becomes: a type (by
-        msgspec, an extra) or a callable. Raises `InvalidContent` where either raises a
-        `ValueError`; also what `text` raises.
+        msgspec, an extra, or by pydantic if it is its own) or a callable. Raises
+        `InvalidContent` where either raises a `ValueError`; also what `text` raises.
         """
         charset = self.info.charset or self.default_charset
         if charset is None or (text_codec(charset) or "").startswith("utf"):

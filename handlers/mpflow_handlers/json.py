@@ -30,10 +30,11 @@ class Json(Generic[T]):
     """Gives what the part's JSON stands for, whatever its content type is.
 
     `into` is what the decoded value becomes: a type (an attrs class, a dataclass, `list[int]`;
-    made by msgspec, the extra `msgspec`), or any callable that takes it; None leaves it as it
-    is. `decoder` takes bytes, by default `json.loads`. The part is gathered, within
-    `Limits.max_memory`. Raises `InvalidContent` where either raises `ValueError`,
-    `UnsupportedCoding` and `LimitExceeded`.
+    made by msgspec, the extra `msgspec`; a class of pydantic's by pydantic), or any callable
+    that takes it; None leaves it as it is. `decoder` takes bytes, by default `json.loads`. The
+    part is gathered, within `Limits.max_memory`. Raises `InvalidContent` where either raises
+    `ValueError`, or `into` a group of such errors (cattrs); `UnsupportedCoding` and
+    `LimitExceeded`.
     """
 
     into: type[T] | Callable[[Any], T] | None = None
