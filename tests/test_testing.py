@@ -16,6 +16,7 @@ from mpflow import (
     MultipartReader,
     Part,
     RolledBack,
+    RouteError,
     TruncatedBody,
     WriteError,
 )
@@ -351,3 +352,28 @@ async def test_run_takes_every_kind_of_handler() -> None:
             return part.read()
 
     assert await run(Answering(), b"abc") == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"filenmae": "a.png"}, "filenmae"), ({"name": "a", "header": {}, "at": 1}, "at, header")],
+)
+@pytest.mark.parametrize("first", [b"x", part(b"x")], ids=["data", "part"])
+async def test_run_refuses_options_that_are_none(
+    options: dict[str, Any], told: str, first: Any
+) -> None:
+    there = "name, filename, content_type, headers, chunks, limits"
+    with pytest.raises(TypeError, match=f"^expected options among {there}, got {told}$"):
+        await run(chunks_of, first, **options)
+
+
+async def test_run_gives_what_a_handler_needs() -> None:
+    async def greet(part: Part, *, who: str, mark: str = "!") -> str:
+        return f"{await part.text()} {who}{mark}"
+
+    assert await run(greet, "hello", given={"who": "Ann"}) == "hello Ann!"
+    assert await run(greet, part("bye"), given={"who": "Ann", "mark": "."}) == "bye Ann."
+    with pytest.raises(RouteError, match="'who'"):
+        await run(greet, "hello")
+    with pytest.raises(RouteError, match="'whom'"):
+        await run(greet, "hello", given={"who": "Ann", "whom": "Bob"})

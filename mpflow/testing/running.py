@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -67,9 +67,10 @@ def part(
 
 @overload
 async def run(
-    handler: Callable[[Part], Awaitable[T]],
+    handler: Callable[Concatenate[Part, ...], Awaitable[T]],
     data: str | bytes | Part = b"",
     *,
+    given: Mapping[str, object] | None = None,
     rollback: bool | BaseException = False,
     **options: Unpack[PartOptions],
 ) -> T: ...
@@ -77,28 +78,38 @@ async def run(
 
 @overload
 async def run(
-    handler: Callable[[Part], AbstractAsyncContextManager[T]],
+    handler: Callable[Concatenate[Part, ...], AbstractAsyncContextManager[T]],
     data: str | bytes | Part = b"",
     *,
+    given: Mapping[str, object] | None = None,
     rollback: bool | BaseException = False,
     **options: Unpack[PartOptions],
 ) -> T: ...
 
 
 async def run(
-    handler: Callable[[Part], Any],
+    handler: Callable[Concatenate[Part, ...], Any],
     data: str | bytes | Part = b"",
     *,
+    given: Mapping[str, object] | None = None,
     rollback: bool | BaseException = False,
     **options: Unpack[PartOptions],
 ) -> Any:
     """Run a handler as a `Router` would, on a real body of one part, and give what it answered.
 
     The part is a `Part`, whose body is streamed on, or one made of `data` and `options`, as
-    `part` makes it. A handler in two phases commits; with `rollback` it is rolled back, for the
-    reason that is given, and its value returned all the same. What goes wrong is raised as
-    `Router.dispatch` raises it: the handler's own exception bare, `CommitFailed`, wire errors.
+    `part` makes it; others raise `TypeError`. `given` are the values that the handler needs, by
+    the names of its parameters; one that it does not take raises `RouteError`.
+
+    A handler in two phases commits; with `rollback` it is rolled back, for the reason that is
+    given, and its value returned all the same. What goes wrong is raised as `Router.dispatch`
+    raises it: the handler's own exception bare, `CommitFailed`, wire errors.
     """
+    if others := options.keys() - PartOptions.__annotations__.keys():
+        raise TypeError(
+            f"expected options among {', '.join(PartOptions.__annotations__)}, "
+            f"got {', '.join(sorted(others))}"
+        )
     boundary = new_boundary()
     source: AsyncIterable[bytes] | bytes
     if isinstance(data, Part):
@@ -110,8 +121,8 @@ async def run(
     limits = options.get("limits")
     reader = MultipartReader(source, content_type_of(boundary), limits=limits)
     router = Router()
-    route = router.add(handler, key="part")
-    async with router.flow(reader) as flow:
+    route = router.add(handler, key="part", needs=list(given or ()))
+    async with router.flow(reader, given=given) as flow:
         value = flow.results[route]
         if rollback:
             await flow.abort(None if rollback is True else rollback)
