@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyio import to_thread
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import EventLoopToken, current_token
 
@@ -39,6 +40,10 @@ class Inflow:
         """What the stream raised, once a thread was told so."""
         self._limiter = limiter
         self._has_place = False
+        # A virtual clock that counts threads at work, if one does: it stands still for them, so it
+        # has to hear which of them only wait.
+        self._busy: Any = getattr(to_thread.run_sync, "busy", None)
+        self._paused = False
         self._call_soon = _call_soon(current_token())
         self._changed = threading.Condition()
         self._pieces: deque[memoryview] = deque()
@@ -56,6 +61,7 @@ class Inflow:
         if self._limiter is not None and not self._has_place:
             await self._limiter.acquire_on_behalf_of(self)
             self._has_place = True
+        self._resume()
 
     async def pump(self, stream: ByteReceiveStream) -> None:
         """Receive the stream for the thread, until cancelled."""
@@ -93,10 +99,12 @@ class Inflow:
     def _on_wake(self) -> None:
         """A thread waits for bytes, or has made room for more."""
         with self._changed:
-            is_hungry = self._waiting and not self._pieces and not self._ended
+            is_over = self._ended or self._closed is not None
+            is_hungry = self._waiting and not self._pieces and not is_over
             room, self._room = (self._room, None) if self._size < HELD else (None, self._room)
         if is_hungry:
             self._give_place()
+            self._pause()
         if room is not None:
             room.set()
 
@@ -105,10 +113,21 @@ class Inflow:
             self._has_place = False
             self._limiter.release_on_behalf_of(self)
 
+    def _pause(self) -> None:
+        if self._busy is not None and not self._paused:
+            self._paused = True
+            self._busy.add(-1)
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._busy.add(1)
+
     def end(self) -> None:
         """Nobody pumps any more: a thread that still reads fails at once."""
         self.close("the part is over for its handler: it was cancelled, or has ended")
         self._give_place()
+        self._resume()
 
     # -- in threads ---------------------------------------------------------------------------
 
@@ -133,7 +152,7 @@ class Inflow:
                     return 0
                 self._waiting += 1
                 try:
-                    if self._limiter is not None:
+                    if self._limiter is not None or self._busy is not None:
                         self._wake()
                     self._changed.wait()
                 finally:

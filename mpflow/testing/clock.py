@@ -34,10 +34,10 @@ def virtual_time(backend: str) -> Generator[tuple[str, dict[str, Any]]]:
 
     Time stands still while anything can run, and jumps to the next deadline when nothing can: no
     task is ready, nothing came from a socket or a pipe for a millisecond of real time, and no
-    worker thread of anyio's is at work. A thread that waits for the loop (`from_thread.run`)
-    counts as waiting. Peers in other processes are seen only by what they send: do not use virtual
-    time with one. Within the block, anyio's `to_thread.run_sync` and `from_thread.run` are watched
-    for the whole process.
+    worker thread of anyio's is at work. A thread that waits for the loop (`from_thread.run`), or,
+    as that of a `SyncHandler`, for bytes, counts as waiting. Peers in other processes are seen only
+    by what they send: do not use virtual time with one. Within the block, anyio's
+    `to_thread.run_sync` and `from_thread.run` are watched for the whole process.
     """
     if backend not in ("asyncio", "trio"):
         raise ValueError(f"expected the backend 'asyncio' or 'trio', got {backend!r:.60}")
@@ -54,25 +54,26 @@ class _Busy:
         self.threads = 0
         self.changed: Callable[[], None] = lambda: None
 
-    def _add(self, count: int) -> None:
+    def add(self, count: int) -> None:
+        """That many threads more are at work; below 0, so many have come to wait."""
         self.threads += count
         self.changed()
 
     @contextmanager
     def working(self) -> Generator[None]:
-        self._add(1)
+        self.add(1)
         try:
             yield
         finally:
-            self._add(-1)
+            self.add(-1)
 
     @contextmanager
     def waiting(self) -> Generator[None]:
-        self._add(-1)
+        self.add(-1)
         try:
             yield
         finally:
-            self._add(1)
+            self.add(1)
 
 
 # -- asyncio ----------------------------------------------------------------------------------
@@ -151,7 +152,10 @@ def _watched_threads(busy: _Busy) -> Generator[None]:
 
         return from_thread(waited, *args, **options)
 
-    doors[0].run_sync, doors[1].run = run_sync, run
+    # For handlers whose threads wait for the loop by no door of anyio's: they call its `add`.
+    watched: Any = run_sync
+    watched.busy = busy
+    doors[0].run_sync, doors[1].run = watched, run
     try:
         yield
     finally:

@@ -32,21 +32,25 @@ from hypothesis import strategies as st
 
 from mpflow import (
     InvalidContent,
+    MultipartError,
     MultipartReader,
     Part,
     PartInfo,
     RouteError,
     Router,
     TruncatedBody,
+    testing,
 )
-from mpflow.testing import Bytewise, PartSpec, body, content_type_of
+from mpflow.testing import Bytewise, PartSpec, Slow, body, content_type_of
 from mpflow_handlers import Json, Save, SyncHandler, Tee, sync
 from mpflow_handlers.inflow import Inflow, InflowFile
+from tests.clock import GRACE, virtual_time
 from tests.handlers.support import Pieces, names, part_of
 
 pytestmark = pytest.mark.anyio
 
 DATA = bytes(range(256)) * 5000
+KIND = content_type_of()
 CHUNKS = [DATA[start : start + 50_000] for start in range(0, len(DATA), 50_000)]
 
 
@@ -265,6 +269,57 @@ async def test_a_cut_body_in_a_flow(tmp_path: Path) -> None:
     with pytest.raises(TruncatedBody):
         await router.dispatch(reader)
     assert names(tmp_path) == []
+
+
+# -- time -------------------------------------------------------------------------------------
+
+
+def read_in_a_thread(file: io.BufferedReader, info: PartInfo) -> bytes:
+    read: list[bytes] = []
+
+    def work() -> None:
+        with suppress(OSError):  # the part is over
+            read.append(file.read())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return b"".join(read)
+
+
+@virtual_time
+@pytest.mark.parametrize("function", [whole, read_in_a_thread])
+@pytest.mark.parametrize("limited", [False, True])
+async def test_virtual_time_runs_while_it_waits_for_bytes(function: Any, limited: bool) -> None:
+    router = Router()
+    limiter = anyio.CapacityLimiter(1) if limited else None
+    router.add(SyncHandler(function, limiter=limiter), key="f")
+    start = anyio.current_time()
+    data = body([("f", DATA[:100_000])])
+    results = await router.dispatch(MultipartReader(Slow(data, 30_000, seconds=10), KIND))
+    assert results["f"] == DATA[:100_000]
+    passed = anyio.current_time() - start
+    assert passed >= 30
+    stuck = testing.Stuck(data, 50_000)
+    hasty = Router()
+    hasty.add(SyncHandler(function, limiter=limiter), timeout=100)
+    with pytest.raises(MultipartError):
+        await hasty.dispatch(MultipartReader(stuck, KIND))
+    assert anyio.current_time() - start > passed
+
+
+@virtual_time
+async def test_virtual_time_stands_still_while_it_computes() -> None:
+    start = anyio.current_time()
+
+    def compute(file: io.BufferedReader, info: PartInfo) -> bool:
+        file.read()
+        return threading.Event().wait(50 * GRACE)  # in real time
+
+    with anyio.fail_after(3600):
+        handler = SyncHandler(compute)
+        assert await handler(part_of([b"some", b"more"])) is False
+        assert anyio.current_time() == start
 
 
 # -- cancellation -----------------------------------------------------------------------------
