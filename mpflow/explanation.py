@@ -37,7 +37,7 @@ class Verdict:
 class Explanation:
     """Which of the routes takes the part, by its headers alone. `str()` gives a line a route.
 
-    Neither `route` nor `error` nor `needs_bytes` means that a dispatch would raise `NoRoute`.
+    None of `route`, `error`, `needs_bytes` and `is_charset`: a dispatch would raise `NoRoute`.
     """
 
     info: PartInfo
@@ -49,10 +49,17 @@ class Explanation:
     """What a predicate raised: a dispatch ends with it."""
     needs_bytes: int | None = None
     """How many bytes of the body must be there to decide, where a predicate sniffs."""
+    is_charset: bool = False
+    """Whether it is a form's `_charset_`, which the flow takes itself, as no route names it."""
 
     @classmethod
-    def of(cls, routes: Iterable[Route[Any]], info: PartInfo) -> Explanation:
+    def of(
+        cls, routes: Iterable[Route[Any]], info: PartInfo, *, is_charset_taken: bool = False
+    ) -> Explanation:
         """Ask the routes about the part, as a dispatch does."""
+        if is_charset_taken and _is_charset(info):
+            no = "the flow takes the charset of a form itself, unless a route names it"
+            return cls(info, None, tuple(Verdict(r, no) for r in routes), is_charset=True)
         taken: Route[Any] | None = None
         error: Exception | None = None
         needed: int | None = None
@@ -86,10 +93,16 @@ class Explanation:
             outcome = f"ends the flow: {_told(self.error)}"
         elif self.needs_bytes is not None:
             outcome = f"is decided by its first {self.needs_bytes} bytes"
+        elif self.is_charset:
+            outcome = "names the charset of the fields after it (RFC 7578, 4.6)"
         else:
             outcome = "goes nowhere: NoRoute"
         title = f"{self.info.ref} of {excerpt(self.info.content_type)} {outcome}"
         return "\n".join([title, *(f"  {verdict}" for verdict in self.verdicts)])
+
+
+def _is_charset(info: PartInfo) -> bool:
+    return info.name == "_charset_" and info.filename is None and info.disposition == "form-data"
 
 
 def _told(error: Exception) -> str:

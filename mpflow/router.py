@@ -7,7 +7,7 @@ made of this table in `mpflow.flow`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Concatenate, TypeAlias, TypeVar, Unpack, overload
 
@@ -213,9 +213,25 @@ class RouteTable:
     def explain(self, info: PartInfo) -> Explanation:
         """Which route takes the part, and why each of the others does not.
 
-        Predicates are asked as a dispatch asks them. `PartInfo.of` makes an info by hand.
+        Predicates are asked as a dispatch asks them. `PartInfo.of` makes an info by hand. A part
+        of the disposition `form-data` is taken for one of a form.
         """
-        return Explanation.of(self._routes, info)
+        return Explanation.of(self._routes, info, is_charset_taken=self.takes_charset)
+
+    @property
+    def takes_charset(self) -> bool:
+        """Whether the `_charset_` of a form is the flow's own to take: no route names it."""
+        return all(literal_name(route.predicate) != "_charset_" for route in self._routes)
+
+    def inside(self, key: str) -> Iterator[RouteTable]:
+        """The routers that handlers of the key give the results of, such as `Nested`.
+
+        Known are those that a handler has as its `router_inside`.
+        """
+        for route in self._routes:
+            inner = _router_inside(route)
+            if route.key == key and inner is not None:
+                yield inner
 
     def key_of(self, route: Route[Any], info: PartInfo) -> str | None:
         """The key under which the part's result is filed.
@@ -230,13 +246,22 @@ class RouteTable:
     def wanted(self, given: Collection[str] = ()) -> frozenset[str]:
         """The keys of routes whose results other routes need, beside what is `given`.
 
-        `RouteError` for a need that nobody can meet, and for a given key that a route declares.
+        `RouteError` for a need that nobody can meet, also in a router inside that is known, and for
+        a given key that a route declares.
         """
         names = frozenset(given)
         if names not in self._wanted:
             if len(self._wanted) >= 16:  # callers who give other keys each time
                 self._wanted.clear()
             self._wanted[names] = check_needs(self._routes, names)
+            try:
+                for route in self._routes:
+                    inner = _router_inside(route)
+                    if inner is not None:  # maybe this one: then it is known already
+                        inner.wanted(route.needs)
+            except RouteError:
+                del self._wanted[names]
+                raise
         return self._wanted[names]
 
     def _register(
@@ -302,6 +327,11 @@ class RouteTable:
         self._nameless = tuple(nameless)
         self._by_name = {name: tuple(candidates) for name, candidates in named.items()}
         return self._by_name
+
+
+def _router_inside(route: Route[Any]) -> RouteTable | None:
+    inner: object = getattr(route.handler, "router_inside", None)
+    return inner if isinstance(inner, RouteTable) else None
 
 
 def _joined(asked: Predicate, own: Predicate) -> Predicate:

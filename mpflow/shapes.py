@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -17,7 +17,7 @@ from mpflow.errors import MissingParts, PartRef, ResultsMismatch, RouteError, ex
 from mpflow.fields import Field, class_of, fields_of, record_in
 from mpflow.fitting import admits, fits, shown
 
-__all__ = ["Filed", "Item", "Shape"]
+__all__ = ["Declares", "Filed", "Item", "Shape"]
 
 
 class Item(typing.Protocol):
@@ -44,6 +44,14 @@ class Filed(ABC):
     @abstractmethod
     def declared(self, key: str) -> Sequence[Item]:
         """The parts of the routes that declare `key`, in wire order."""
+
+
+class Declares(typing.Protocol):
+    """A router, as far as it matters here."""
+
+    @property
+    def keys(self) -> Collection[str]: ...
+    def inside(self, key: str, /) -> Iterable[Declares]: ...
 
 
 @attrs.frozen
@@ -74,6 +82,25 @@ class Shape:
                 f"{self.cls.__name__} has fields for the keys {', '.join(map(excerpt, unknown))}, "
                 f"which no route declares"
             )
+
+    def check_all(self, declared: Declares) -> None:
+        """The same, and for the classes inside, where the routers are known that they are of."""
+        todo, seen = [(self, declared)], set[tuple[Shape, int]]()
+        while todo:
+            shape, declared = todo.pop()
+            if (shape, id(declared)) in seen:
+                continue  # a class inside itself
+            seen.add((shape, id(declared)))
+            shape.check(declared.keys)
+            for field in shape.fields:
+                inner = record_in(field.type)
+                if inner is not None:
+                    todo += [(Shape.of(inner), router) for router in declared.inside(field.key)]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The keys of which one part must come."""
+        return tuple(field.key for field in self.fields if field.is_required)
 
     @property
     def single(self) -> frozenset[str]:

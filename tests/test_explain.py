@@ -273,3 +273,23 @@ def test_it_agrees_with_the_dispatch(wanted: list[Predicate]) -> None:
             made.add(keep, predicate)
     for info in PARTS[::7]:
         assert made.explain(info).route is made.match(info)
+
+
+def test_the_charset_of_a_form() -> None:
+    """RFC 7578, 4.6: a dispatch gives it to no handler, unless a route names it."""
+    info = PartInfo.of(name="_charset_")
+    router = Router()
+    router.add(keep)
+    told = router.explain(info)
+    assert told.is_charset
+    assert told.route is None
+    assert "names the charset of the fields after it" in str(told)
+    assert [verdict.reason is None for verdict in told.verdicts] == [False]
+    assert router.explain(PartInfo.of(name="_charset_", filename="a")).route is not None
+    mixed = PartInfo.of([("Content-Disposition", 'attachment; name="_charset_"')])
+    assert router.explain(mixed).route is not None
+
+    router = Router()
+    named = router.add(keep, name="_charset_")
+    assert router.explain(info).route is named
+    assert not router.explain(info).is_charset

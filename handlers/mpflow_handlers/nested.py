@@ -29,6 +29,11 @@ class Nested:
     router: Router
     needs: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=needs_of)
 
+    @property
+    def router_inside(self) -> Router:
+        """Whose results it gives, and which it gives `needs` and nothing else: for checks."""
+        return self.router
+
     @asynccontextmanager
     async def __call__(self, part: Part, /, **given: Any) -> AsyncGenerator[Results, None]:
         async with self.router.flow(part.multipart(), given=given) as flow:

@@ -15,6 +15,7 @@ from mpflow.flow.record import Record
 from mpflow.info import PartInfo
 from mpflow.router import RouteTable
 from mpflow.routes import Route
+from mpflow.shapes import Shape
 
 __all__ = ["Admission"]
 
@@ -24,10 +25,14 @@ class Admission:
     """Finds the route of each part of one level, and keeps count."""
 
     table: RouteTable
-    single: frozenset[str]
-    """Keys of which one part is taken at most, over all routes that declare them."""
+    shape: Shape | None
+    """What the results are put into: it may ask for one part of a key, over all its routes."""
+    _single: frozenset[str] = attrs.field(init=False)
     _singles: set[str] = attrs.field(factory=set[str])
     _counts: dict[Route[Any], int] = attrs.field(factory=dict[Route[Any], int])
+
+    def __attrs_post_init__(self) -> None:
+        self._single = frozenset() if self.shape is None else self.shape.single
 
     def route(self, info: PartInfo) -> Route[Any]:
         """The route that takes the part; `NoRoute`, `SurplusPart`, or what a predicate raises."""
@@ -47,7 +52,7 @@ class Admission:
                 f"expected at most {route.max_count} parts of {route.label} (max_count)",
                 part=info.ref,
             )
-        if route.key in self.single:
+        if route.key in self._single:
             if route.key in self._singles:
                 raise SurplusPart(
                     f"expected one part of key {excerpt(route.key)} (into), and one came already",
@@ -70,9 +75,18 @@ class Admission:
         return error
 
     def missing(self) -> list[str]:
-        """All required parts that did not come, as messages name them."""
-        return [
+        """All required parts that did not come, as messages name them.
+
+        What only the shape asks for is told beside others: alone, it is told with all else that
+        does not fit, once every handler has answered.
+        """
+        missing = [
             route.label
             for route in self.table.routes
             if route.required and route not in self._counts
         ]
+        if missing and self.shape is not None:
+            came = {route.key for route in self._counts}
+            also = [excerpt(key) for key in self.shape.required if key not in came]
+            missing += [label for label in also if label not in missing]
+        return missing

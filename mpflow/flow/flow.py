@@ -39,9 +39,8 @@ class Flow(Pump):
     ) -> None:
         shape = None if into is None else Shape.of(into)
         if shape is not None:
-            shape.check(table.keys)
-        single = frozenset[str]() if shape is None else shape.single
-        super().__init__(table, reader, given=dict(given or {}), single=single, epilogue=epilogue)
+            shape.check_all(table)
+        super().__init__(table, reader, given=dict(given or {}), shape=shape, epilogue=epilogue)
         self._independent = independent
         self._results: Results | None = None
 

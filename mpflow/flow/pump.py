@@ -26,12 +26,12 @@ from mpflow.info import PartInfo
 from mpflow.level import MAX_CHARSET
 from mpflow.part import Part
 from mpflow.pieces import Pieces
-from mpflow.predicates.implication import literal_name
 from mpflow.predicates.sniffing import MAX_SNIFF, NeedBytes
 from mpflow.reader import MultipartReader
 from mpflow.reports import Observer
 from mpflow.router import RouteTable
 from mpflow.routes import Route
+from mpflow.shapes import Shape
 from mpflow.signatures import handler_name
 from mpflow.spool import Keeping
 from mpflow.wire import BodyEnd, Limits, NeedData, PartBegin, PartData, WholePart
@@ -51,7 +51,7 @@ class Pump(Transaction):
         reader: MultipartReader,
         *,
         given: Mapping[str, object],
-        single: frozenset[str],
+        shape: Shape | None,
         epilogue: Literal["read", "ignore"],
     ) -> None:
         if epilogue not in ("read", "ignore"):
@@ -60,7 +60,7 @@ class Pump(Transaction):
         self._table = table
         self._reader = reader
         self._read_epilogue = epilogue == "read"
-        self._admission = Admission(table, single)
+        self._admission = Admission(table, shape)
         self._given = given
         self._wanted = table.wanted(given)
         self._needs: NeedsOfFlow | None = None
@@ -68,9 +68,7 @@ class Pump(Transaction):
         self._open: Record | None = None
         self._keeping: Keeping | None = None  # where the part that is open is spooled to
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
-        self._takes_charset = all(
-            literal_name(route.predicate) != "_charset_" for route in table.routes
-        )
+        self._takes_charset = table.takes_charset
 
     # -- what the transaction asks ------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 
 from mpflow import (
     MissingParts,
+    MultipartReader,
     Part,
     Results,
     ResultsMismatch,
@@ -366,3 +367,47 @@ async def test_inner_results_of_a_two_phase_handler() -> None:
 def _with(cls: type[T], **types: Any) -> type[T]:
     cls.__annotations__.update(types)
     return cls
+
+
+@attrs.frozen
+class Tree:
+    a: bytes
+    kids: list[Tree]
+
+
+@attrs.frozen
+class Shelf:
+    title: bytes
+    books: list[Upload]
+
+
+async def test_a_key_that_no_inner_route_declares_is_refused_before_a_byte() -> None:
+    inner = Router()
+    inner.add(read, name="title")
+    outer = Router()
+    outer.add(read, name="title")
+    outer.add(Nested(inner), name="books")
+    source = Chunks([form(("title", b"1"))])
+    with pytest.raises(RouteError, match="Upload has fields for the keys 'photos', 'note'"):
+        await outer.dispatch(MultipartReader(source, CONTENT_TYPE), into=Shelf)
+    assert source.given == 0
+
+
+async def test_a_class_inside_itself() -> None:
+    tree = Router()
+    tree.add(read, name="a")
+    tree.add(Nested(tree), name="kids")
+    body = form(("a", b"1"), nested("kids", ("a", b"2")))
+    made = await tree.dispatch(reader(body), into=Tree)
+    assert made == Tree(b"1", [Tree(b"2", [])])
+
+
+async def test_all_that_is_missing_is_told_together() -> None:
+    made = Router()
+    made.add(read, name="other", required=True)
+    made.add(read, name="title")
+    made.add(read, name="photos")
+    made.add(read, name="note")
+    with pytest.raises(MissingParts) as caught:
+        await made.dispatch(reader(form(("note", b""))), into=Upload)
+    assert caught.value.missing == ("'other'", "'title'")

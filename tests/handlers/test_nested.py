@@ -19,9 +19,10 @@ from mpflow import (
     Part,
     Results,
     RolledBack,
+    RouteError,
     Router,
 )
-from mpflow.testing import Bytewise, body, content_type_of, nested
+from mpflow.testing import Bytewise, body, content_type_of, dispatch, nested
 from mpflow_handlers import Nested, Save, Text
 from tests.handlers.support import names
 
@@ -134,3 +135,22 @@ async def test_a_router_that_nests_itself() -> None:
     results = await router.dispatch(MultipartReader(body([deep]), content_type_of()))
     assert results["a"]["b"]["leaf"] == "1"
     assert repr(Nested(router)).startswith("Nested(")
+
+
+async def test_a_need_that_the_inner_router_cannot_have_met_is_found_before_a_byte() -> None:
+    inner, outer = Router(), Router()
+
+    @inner.route(name="x", needs="owner")
+    async def handle(part: Part, owner: str) -> None: ...
+
+    outer.add(Text(), name="owner")
+    outer.add(Nested(inner), name="bad")
+    outer.add(Nested(outer), name="within")  # a router inside itself is checked once
+    for _ in range(2):
+        with pytest.raises(RouteError, match="needs 'owner', which no route declares"):
+            await dispatch(outer, [("owner", "me")])
+
+    outer = Router()
+    outer.add(Text(), name="owner")
+    outer.add(Nested(inner, needs="owner"), name="good")
+    assert (await dispatch(outer, [("owner", "me")]))["owner"] == "me"
