@@ -99,7 +99,8 @@ class Digest:
     - a mapping of algorithm to digest, as `bytes` or hexadecimal.
     - a callable that is given the `PartInfo` and, by the names of its other parameters, what the
       route `needs`. It gives such a mapping, in which other algorithms are passed over, or the
-      digest itself where there is one algorithm, or None where it knows none.
+      digest itself where there is one algorithm, or None where it knows none. It may be what a
+      client says: anything else is `InvalidContent`.
 
     Where nothing is told to check the part by, `InvalidContent` (422) is raised before the body
     is read; with `required=False` the part passes.

@@ -78,12 +78,14 @@ def _called(value: object, algorithms: tuple[str, ...], info: PartInfo) -> Mappi
     if isinstance(value, str | bytes):
         if len(algorithms) != 1:
             several = f"there are {len(algorithms)} algorithms"
-            raise RouteError(f"expected a mapping of algorithm to digest, since {several}, got one")
+            text = f"expected a mapping of algorithm to digest, since {several}, got one"
+            raise InvalidContent(text, part=info.ref)
         value = {algorithms[0]: value}
-    if not isinstance(value, Mapping):
-        raise RouteError(f"expected a digest, a mapping or None, got {value!r:.60}")
-    told = cast("Mapping[object, object]", value)
     # It may be what a client says: others than ours are nothing wrong, a digest that is none is.
+    if not isinstance(value, Mapping):
+        text = f"expected a digest, a mapping or None, got {value!r:.60}"
+        raise InvalidContent(text, part=info.ref)
+    told = cast("Mapping[object, object]", value)
     try:
         return _digests({name: told[name] for name in algorithms if name in told}, algorithms)
     except RouteError as error:

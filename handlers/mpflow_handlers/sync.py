@@ -16,7 +16,8 @@ import anyio
 import attrs
 from anyio import to_thread
 
-from mpflow import Part, PartInfo, RouteError, accepted_needs, signature_over
+from mpflow import InvalidContent, Part, PartInfo, RouteError, accepted_needs, signature_over
+from mpflow.errors import excerpt
 from mpflow_handlers.inflow import Inflow, InflowFile
 from mpflow_handlers.text import check_encoding
 
@@ -29,8 +30,13 @@ _BUFFER: Final = 64 * 1024
 def _check_function(function: object) -> None:
     if not callable(function):
         raise RouteError(f"expected a function, got {function!r:.60}")
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise RouteError("expected a function that blocks, got an async one: it is a handler")
+    for code in (_unwrapped(function), getattr(function, "__call__", None)):  # noqa: B004
+        if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
+            raise RouteError("expected a function that blocks, got an async one: it is a handler")
+        if inspect.isgeneratorfunction(code):
+            raise RouteError(
+                "expected a function that has read the part when it returns, got a generator"
+            )
     try:
         inspect.signature(function).bind_partial(None, None)
     except ValueError:  # some builtins have none
@@ -39,6 +45,22 @@ def _check_function(function: object) -> None:
         raise RouteError(
             f"expected a function that takes a file and the part's info, got {function!r:.60}"
         ) from None
+
+
+def _unwrapped(function: object) -> object:
+    while isinstance(function, partial):
+        function = cast("object", function.func)
+    return function
+
+
+def _check_result(value: object) -> None:
+    """Refuse what has only begun: its file is closed by now."""
+    if inspect.iscoroutine(value):
+        value.close()  # or Python warns that nobody awaited it
+    elif not inspect.isgenerator(value) and not inspect.isasyncgen(value):
+        return
+    kind = type(value).__name__
+    raise RouteError(f"expected a function that has read the part when it returns, got a {kind}")
 
 
 def _check_limiter(limiter: object) -> None:
@@ -59,8 +81,10 @@ class SyncHandler(Generic[_T]):
 
     The end of the file is the end of the part. Where the body is cut or refused, reading raises an
     `OSError` with what is wrong as its `__cause__`, and that, bare, is what the handler raises,
-    whatever the function makes of it. An exception of the function's own goes on as it is. It may
-    end early: the rest is drained. Once it has ended the file is closed.
+    whatever the function makes of it. An exception of the function's own goes on as it is; but a
+    `StopIteration`, which no coroutine can raise, as the cause of a `RuntimeError`, and with `text`
+    a `UnicodeDecodeError` as that of `InvalidContent` (422). It may end early: the rest is drained.
+    Once it has ended the file is closed: a generator or a coroutine raises `RouteError`.
 
     When the handler is cancelled, reading raises an `OSError` (`ECANCELED`) at once, so that the
     function ends. One that computes cannot be interrupted: it is waited for, until it reads or
@@ -175,16 +199,35 @@ class _Work(Generic[_T]):
         file = io.BufferedReader(raw, _BUFFER)
         try:
             if self.encoding is None:
-                self.value = self.function(file, self.info)
+                value = self.function(file, self.info)
             else:
                 text = io.TextIOWrapper(file, self.encoding, newline="")
-                self.value = self.function(text, self.info)
+                value = self.function(text, self.info)
+            _check_result(value)
+            self.value = value
         except BaseException as error:
-            self.error = error
+            self.error = self._told(error)
         finally:
             # First who still reads, in a thread of a library's, then the file, for whoever will.
             self.inflow.close("the function that reads the part has ended")
             raw.close()
+
+    def _told(self, error: BaseException) -> BaseException:
+        """What the handler raises in place of the function's exception; mostly that itself."""
+        told: Exception
+        if isinstance(error, StopIteration):
+            told = RuntimeError(f"the function raised StopIteration: {self.function!r:.100}")
+        elif self.encoding is not None and isinstance(error, UnicodeDecodeError):
+            came = excerpt(error.object[error.start :])
+            told = InvalidContent(
+                f"expected text in {self.encoding.removesuffix('-sig')}, got {came}: "
+                f"{error.reason}",
+                part=self.info.ref,
+            )
+        else:
+            return error
+        told.__cause__ = error
+        return told
 
     def result(self) -> _T:
         """What it returned; or raise what went wrong, first of all with the part."""

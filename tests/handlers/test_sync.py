@@ -197,8 +197,14 @@ async def test_text_has_no_codings() -> None:
 
 
 async def test_what_is_no_text() -> None:
+    with pytest.raises(InvalidContent, match=r"expected text in utf-8, got '.xff'") as caught:
+        await SyncHandler(table, text=True)(part_of(b"a\xff"))
+    assert caught.value.status == 422
+    assert caught.value.part is not None
+    assert isinstance(caught.value.__cause__, UnicodeDecodeError)
+    binary = SyncHandler(lambda file, info: file.read().decode())  # a codec of its own
     with pytest.raises(UnicodeDecodeError):
-        await SyncHandler(table, text=True)(part_of(b"\xff"))
+        await binary(part_of(b"\xff"))
     called: list[object] = []
     part = part_of(b"", content_type="text/csv; charset=none-such")
     with pytest.raises(InvalidContent, match="expected a known charset, got 'none-such'"):
@@ -238,6 +244,30 @@ async def test_its_exception_goes_on_as_it_is(error: BaseException) -> None:
         assert caught.value is error
     if isinstance(error, Exception):
         assert "in part 0 'f', handled by" in error.__notes__[0]
+
+
+async def test_a_stop_iteration_is_told_as_a_cause() -> None:
+    def stop(file: io.BufferedReader, info: PartInfo) -> object:
+        return next(iter(()))
+
+    with pytest.raises(RuntimeError, match="the function raised StopIteration") as caught:
+        await SyncHandler(stop)(part_of(b""))
+    assert isinstance(caught.value.__cause__, StopIteration)
+
+
+async def test_what_has_only_begun_when_it_returns() -> None:
+    async def coroutine() -> None:
+        raise AssertionError
+
+    functions: list[Callable[..., object]] = [
+        lambda file, info: coroutine(),
+        lambda file, info: (line for line in file),
+    ]
+    for function in functions:
+        with pytest.raises(RouteError, match="has read the part when it returns, got a"):
+            await SyncHandler(function)(part_of(b"a"))
+    # An iterator of what was read is none of those.
+    assert list(await SyncHandler(lambda file, info: iter([file.read()]))(part_of(b"a"))) == [b"a"]
 
 
 async def test_a_cut_body_never_looks_whole() -> None:
@@ -652,11 +682,34 @@ async def no_sync_function(file: object, info: object) -> None:
     raise AssertionError
 
 
+def lines(file: Any, info: object) -> Iterator[bytes]:
+    yield from file
+
+
+class Called:
+    """An object that is called."""
+
+    async def __call__(self, file: object, info: object) -> None:
+        raise AssertionError
+
+
+class Generating:
+    """An object whose call only begins."""
+
+    def __call__(self, file: Any, info: object) -> Iterator[bytes]:
+        yield from file
+
+
 @pytest.mark.parametrize(
     ("function", "options", "message"),
     [
         (5, {}, "expected a function, got 5"),
         (no_sync_function, {}, "got an async one"),
+        (Called(), {}, "got an async one"),
+        (partial(no_sync_function), {}, "got an async one"),
+        (lines, {}, "got a generator"),
+        (partial(lines), {}, "got a generator"),
+        (Generating(), {}, "got a generator"),
         (lambda file: None, {}, "takes a file and the part's info"),
         (whole, {"limiter": 5}, "expected a limiter"),
         (whole, {"encoding": "utf-8"}, "expected text=True"),
