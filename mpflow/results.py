@@ -175,7 +175,7 @@ class Results(Filed):
             found = self._index().get(key, [])
             return found if isinstance(found, list) else [found]
         if isinstance(key, Route):
-            return [item for item in self._handled if item.route is key]
+            return [item for item in self._handled if item.route.is_of(key)]
         if not callable(key):
             raise TypeError(f"expected a key, a handler or a route, got {excerpt(repr(key))}")
         return [item for item in self._handled if _same_handler(item.route.handler, key)]

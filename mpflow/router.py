@@ -171,14 +171,15 @@ class RouteTable:
         """Take over the routes of another router, in order, and return them as they are here.
 
         Each takes the parts that fit `predicate` and the keywords as well; keys, needs and
-        policies stay. Routes that `other` gets later are not seen; its hooks, limits and observer
-        are not taken. `RouteError` if one of them can never match here: then none is taken.
+        policies stay, and the route of `other` is a key to the results, too. Routes that `other`
+        gets later are not seen; its hooks, limits and observer are not taken. `RouteError` if one
+        of them can never match here: then none is taken.
         """
         if not isinstance(other, RouteTable):
             raise RouteError(f"expected a router to include, got {excerpt(repr(other))}")
         asked = keywords(predicate, **match)
         routes = tuple(
-            attrs.evolve(route, predicate=_joined(asked, route.predicate))
+            attrs.evolve(route, predicate=_joined(asked, route.predicate), included=route)
             for route in other._routes
         )
         self._append(*routes)

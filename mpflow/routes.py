@@ -146,6 +146,15 @@ class Route(Generic[T_co]):
     `"spool"` keeps it in a temporary file until the needs are met."""
     two_phase: bool | None = attrs.field(default=None, kw_only=True)
     """Whether the handler returns an async context manager; None: to be seen when it is called."""
+    included: Route[T_co] | None = attrs.field(default=None, kw_only=True)
+    """The route of another router that `include` made this one of."""
+
+    def is_of(self, route: Route[Any]) -> bool:
+        """Whether it is that route, or was made of it by `include`."""
+        own: Route[Any] | None = self
+        while own is not None and own is not route:
+            own = own.included
+        return own is not None
 
     @property
     def label(self) -> str:

@@ -126,3 +126,17 @@ async def test_dispatch() -> None:
     assert results["meta"] == results[meta] == results[taken[0]] == "me"
     assert results["photos"] == results[photo] == ("me", b"1")
     assert diary.committed == ["else"]
+
+
+@pytest.mark.anyio
+async def test_results_are_found_by_the_route_of_the_other_router() -> None:
+    other, between, router = Router(), Router(), Router()
+    own = other.add(read, filename=True)
+    (first,) = between.include(other, content_type="text/*")
+    (second,) = router.include(between)
+    plain = router.add(read)
+    results = await router.dispatch(reader(form(Field("a", b"1", filename="f"), ("b", b"2"))))
+    assert results.all(own) == results.all(first) == results.all(second) == [b"1"]
+    assert results[own] == b"1"
+    assert results.all(plain) == [b"2"]
+    assert own.included is None

@@ -25,6 +25,7 @@ from mpflow.predicates import (
     name,
     path,
 )
+from mpflow.predicates.implication import excludes
 
 FIELD = PartInfo.of(name="note")
 PHOTO = PartInfo.of(name="photo", filename="Me.JPG", content_type="image/jpeg", index=2)
@@ -230,3 +231,25 @@ def test_a_kind_of_ones_own() -> None:
     assert not (~Own())(PHOTO)
     with pytest.raises(NotImplementedError):
         Predicate()(FIELD)
+
+
+def test_a_parameter_that_is_empty_is_not_one_that_is_absent() -> None:
+    empty = content_type('text/plain; charset=""')
+    assert not empty(PartInfo.of(content_type="text/plain"))
+    assert not empty(PartInfo.of(content_type="text/plain; charset=utf-8"))
+    assert empty(PartInfo.of(content_type='text/plain; charset=""'))
+
+
+@pytest.mark.parametrize(
+    "glob", ["????.txt", "wei?.txt", "wei[!a].txt", "weiß.*", "WEISS.TXT", "*s.txt"]
+)
+def test_a_letter_that_folds_to_two_is_one_as_well(glob: str) -> None:
+    assert filename(glob)(PartInfo.of(filename="weiß.txt"))
+
+
+def test_a_glob_of_letters_one_by_one_excludes_no_literal() -> None:
+    both = filename("weiss.txt") & filename("????.txt")
+    assert both(PartInfo.of(filename="Weiß.txt"))
+    assert keywords(both) == both
+    assert not excludes(filename("weiss.txt"), filename("????.txt"))
+    assert excludes(filename("weiss.txt"), filename("*.jpg"))

@@ -70,6 +70,8 @@ class ProgressObserver:
     _tasks: dict[tuple[int, int], TaskID] = attrs.field(
         factory=dict[tuple[int, int], "TaskID"], init=False
     )
+    # Parts whose handlers have answered: the rest of such a part is drained without a bar.
+    _ended: set[tuple[int, int]] = attrs.field(factory=set[tuple[int, int]], init=False)
     _flows: set[int] = attrs.field(factory=set[int], init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -87,9 +89,12 @@ class ProgressObserver:
             case PartStarted():
                 self._task(report)
             case PartProgress():
-                self._bars.update(self._task(report), completed=report.size)
+                if (report.flow.number, report.part.index) not in self._ended:
+                    self._bars.update(self._task(report), completed=report.size)
             case PartFinished() | PartFailed() | PartCancelled():
-                self._end_part((report.flow.number, report.part.index))
+                key = report.flow.number, report.part.index
+                self._ended.add(key)
+                self._end_part(key)
             case _:
                 pass
 
@@ -108,6 +113,7 @@ class ProgressObserver:
     def _end_flow(self, number: int) -> None:
         for key in [key for key in self._tasks if key[0] == number]:
             self._end_part(key)
+        self._ended = {key for key in self._ended if key[0] != number}
         self._flows.discard(number)
         if not self._flows:
             self._bars.stop()

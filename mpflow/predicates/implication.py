@@ -167,4 +167,7 @@ def _glob_implies(one: Filename | Header, other: Filename | Header) -> bool:
 
 def _glob_excludes(one: Filename, other: Filename) -> bool:
     literal = _literal(one.pattern)
-    return literal is not None and not other.accepts(literal)
+    if literal is None or other.accepts(literal):
+        return False
+    # A filename such as "weiß" fits "weiss", and "????", too.
+    return other.pattern is not None and not {"?", "["} & set(other.pattern)

@@ -209,7 +209,10 @@ class Filename(Predicate):
 
     def accepts(self, value: str) -> bool:
         """Whether a part with this filename is taken."""
-        return self._fits is None or self._fits.match(value.casefold()) is not None
+        if self._fits is None or self._fits.match(value.casefold()) is not None:
+            return True
+        # Folded, some letters become two, and a `?` stands for one.
+        return not value.isascii() and self._fits.match(value.lower()) is not None
 
     def __repr__(self) -> str:
         return f"filename({True if self.pattern is None else self.pattern!r})"
@@ -241,7 +244,7 @@ class ContentType(Predicate):
     def has_params(self, info: PartInfo) -> bool:
         """Whether the part's content type has all of the parameters."""
         came = info.content_type_params
-        return all(came.get(name, "").casefold() == value for name, value in self.params)
+        return all(name in came and came[name].casefold() == value for name, value in self.params)
 
     def __str__(self) -> str:
         params = "".join(f"; {name}={value}" for name, value in sorted(self.params))

@@ -8,12 +8,13 @@ import sys
 from typing import Any
 
 import pytest
+from anyio.lowlevel import checkpoint
 from rich.console import Console
 
 from mpflow import Part, Router
 from mpflow.observers import ProgressObserver
 from mpflow_handlers import Nested
-from tests.flow.support import Field, form, nested, read, reader
+from tests.flow.support import Chunks, Field, cut, form, nested, read, reader
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +141,25 @@ def test_without_rich() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "expected rich for bars: install multipart-flow[cli]\n"
+
+
+async def test_no_bar_while_the_rest_of_a_part_is_drained() -> None:
+    observer = ProgressObserver(console())
+    seen: list[int] = []
+    router = Router(observer=observer)
+
+    @router.route(name="a")
+    async def answer(part: Part) -> None:
+        await part.receive()
+
+    router.add(read)
+
+    async def count() -> None:
+        await checkpoint()
+        seen.append(len(tasks(observer)))
+
+    body = form(("a", b"x" * 400_000), ("b", b"1"))
+    await router.dispatch(reader(Chunks(cut(body, 10_000), count)))
+    assert sum(seen) <= 3
+    assert seen[-30:] == [0] * 30
+    assert observer._ended == set()
