@@ -6,6 +6,7 @@ Must not know: how a multipart is written, or what the service does with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -15,7 +16,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from inspect import Signature
-from typing import TYPE_CHECKING, Any, Concatenate, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Concatenate, Final, TypeAlias, cast
 
 import anyio
 import attrs
@@ -33,7 +34,16 @@ from mpflow import (
     signature_over,
 )
 from mpflow.errors import excerpt
-from mpflow_handlers.relaying import Received, check_url, library, once, shown, trusted
+from mpflow_handlers.relaying import (
+    Received,
+    Sent,
+    check_url,
+    encoded,
+    library,
+    once,
+    shown,
+    trusted,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -56,6 +66,9 @@ _HOP_BY_HOP: Final = frozenset(
         *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "host"),
     }
 )
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_VALUE: Final = re.compile(r"[\t -~]*")
 
 _Headers: TypeAlias = Mapping[str, str]
 
@@ -84,12 +97,40 @@ def _url_or_maker(forward: Any, field: Any, url: Any) -> None:
         check_url(url)
 
 
-def check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers if they may be set; `RouteError` for those of the connection."""
-    for name in headers:
+def check_headers(headers: object) -> Mapping[str, str]:
+    """The headers if they may be set; `RouteError` for those of the connection, and for no text."""
+    if not isinstance(headers, Mapping):
+        raise RouteError(f"expected headers as a mapping, got {headers!r:.60}")
+    for name, value in cast("Mapping[object, object]", headers).items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            raise RouteError(f"expected a header's name as a token, got {name!r:.60}")
         if name.lower() in _HOP_BY_HOP:
             raise RouteError(f"expected headers of the message, got {excerpt(name)}")
-    return headers
+        # RFC 9110, 5.5: visible US-ASCII, spaces and tabs.
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise RouteError(
+                f"expected the header {excerpt(name)} as text in ASCII without control "
+                f"characters, got {value!a:.60}"
+            )
+    return cast("Mapping[str, str]", headers)
+
+
+def _method(forward: Any, field: Any, method: object) -> None:
+    if not isinstance(method, str) or not _TOKEN.fullmatch(method):
+        raise RouteError(f"expected an HTTP method such as 'PUT', got {method!r:.60}")
+
+
+def _timeout(forward: Any, field: Any, timeout: object) -> None:
+    if timeout is None or (
+        isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
+    ):
+        return
+    raise RouteError(f"expected timeout in seconds above 0, or None, got {timeout!r:.60}")
+
+
+def _text_or_flag(forward: Any, field: Any, as_form: object) -> None:
+    if not isinstance(as_form, bool | str):
+        raise RouteError(f"expected as_form as a bool or a part's name, got {as_form!r:.60}")
 
 
 def _headers_or_maker(forward: Any, field: Any, headers: Any) -> None:
@@ -116,7 +157,8 @@ class Forward:
     The service is read and written at the speed of the slowest; nothing is gathered. A part that
     is cut, a cancellation or a failure ends the connection before the body is complete, so that
     the service can tell. An answer other than 2xx raises `ServiceFailed`, status 502, as do
-    failures of the connection; a timeout, status 504.
+    failures of the connection; a timeout, status 504. So does a 2xx that comes before all of the
+    part is sent: nobody can tell what such a service has kept.
 
     **The service has the part before the flow commits.** Where that matters, `undo` is awaited at
     a rollback, with the `Forwarded` and a client, within 30 s: it may send a DELETE, say.
@@ -126,13 +168,13 @@ class Forward:
     url: str | Callable[Concatenate[PartInfo, ...], str] = attrs.field(
         validator=_url_or_maker, repr=lambda url: shown(url) if isinstance(url, str) else repr(url)
     )
-    method: str = attrs.field(default="POST", kw_only=True)
+    method: str = attrs.field(default="POST", kw_only=True, validator=_method)
     headers: _Headers | Callable[Concatenate[PartInfo, ...], _Headers] | None = attrs.field(
         default=None, kw_only=True, validator=_headers_or_maker, hash=False, repr=False
     )
-    as_form: bool | str = attrs.field(default=False, kw_only=True)
+    as_form: bool | str = attrs.field(default=False, kw_only=True, validator=_text_or_flag)
     client: httpx.AsyncClient | None = attrs.field(default=None, kw_only=True)
-    timeout: float | None = attrs.field(default=60.0, kw_only=True)
+    timeout: float | None = attrs.field(default=60.0, kw_only=True, validator=_timeout)
     undo: Undo | None = attrs.field(default=None, kw_only=True)
 
     @property
@@ -192,7 +234,8 @@ class Forward:
         where = f"{self.method} {shown(url)}"
         try:
             async with self._client() as client:
-                request = self._request(client, url, headers, body)
+                sent = Sent(body)
+                request = self._request(client, url, headers, sent)
                 answer = await client.send(request, stream=True, follow_redirects=False)
                 try:
                     forwarded = await _taken(answer)
@@ -211,6 +254,11 @@ class Forward:
                 f"expected {where} to be answered with 2xx, got {forwarded.status}: "
                 f"{excerpt(forwarded.body, limit=_EXCERPT)}"
             )
+        if not sent.whole:
+            raise ServiceFailed(
+                f"expected {where} to be answered once the whole part was sent, got "
+                f"{forwarded.status} before"
+            )
         return forwarded
 
     def _request(
@@ -222,7 +270,7 @@ class Forward:
     ) -> httpx.Request:
         """The request as the client would send it, with the body as it comes."""
         made = client.build_request(
-            self.method, url, headers=list(headers.items()), timeout=self.timeout
+            self.method, url, headers=encoded(headers), timeout=self.timeout
         )
         if "Content-Length" not in headers:
             made.headers.pop("Content-Length", None)  # of the empty body

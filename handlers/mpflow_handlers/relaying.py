@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 from anyio.abc import ByteReceiveStream
+from multidict import CIMultiDict
 
 from mpflow import RouteError, ServiceFailed
 from mpflow.errors import excerpt
@@ -18,7 +19,7 @@ from mpflow.errors import excerpt
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["Received", "check_url", "library", "once", "shown", "trusted"]
+__all__ = ["Received", "Sent", "check_url", "encoded", "library", "once", "shown", "trusted"]
 
 
 def library() -> Any:
@@ -56,6 +57,30 @@ def shown(url: str) -> str:
     return excerpt(
         str(library().URL(url).copy_with(userinfo=b"", query=None, fragment=None)), limit=100
     )
+
+
+def encoded(headers: CIMultiDict[str]) -> list[tuple[bytes, bytes]]:
+    """The headers as bytes: httpx would take ASCII only, and a client's may have more."""
+    # What was no UTF-8 goes on as the bytes that came.
+    return [(k.encode(), v.encode("utf-8", "surrogateescape")) for k, v in headers.items()]
+
+
+class Sent:
+    """The body of a request; `whole` once all of it has been taken."""
+
+    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+        self._chunks = aiter(chunks)
+        self.whole = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._chunks)
+        except StopAsyncIteration:
+            self.whole = True
+            raise
 
 
 class Received:

@@ -393,6 +393,33 @@ async def test_a_service_that_hangs_up() -> None:
             await stage(Forward(url), part_of(cut(DATA * 10)))
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["own-client", "given-client"])
+async def test_success_before_the_part_is_sent_is_none(given: bool) -> None:
+    async def serve(stream: SocketStream, got: bytearray) -> None:
+        while len(got) < 200_000:
+            got += await stream.receive()
+        await stream.send(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    async with wires(serve) as (url, _), httpx.AsyncClient() as client:
+        with pytest.raises(ServiceFailed) as caught:
+            await stage(Forward(url, client=client if given else None), part_of(cut(DATA * 3)))
+    assert caught.value.status == 502
+
+
+async def test_a_client_that_takes_nothing_and_calls_it_success() -> None:
+    """By a transport of its own, so that no answer is lost with a connection."""
+
+    class Hasty(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            async for _ in request.stream:  # type: ignore[union-attr]
+                break
+            return httpx.Response(201, stream=httpx.ByteStream(b""))
+
+    async with httpx.AsyncClient(transport=Hasty()) as client:
+        with pytest.raises(ServiceFailed, match="once the whole part was sent, got 201 before"):
+            await stage(Forward("http://host/", client=client), part_of(cut(DATA)))
+
+
 async def test_a_service_that_never_answers() -> None:
     async with wires(until_closed) as (url, _):
         with pytest.raises(ServiceFailed, match="ReadTimeout") as caught:
@@ -510,6 +537,28 @@ async def test_urls_that_are_none(url: Any) -> None:
         Forward(url)
     with pytest.raises(RouteError):
         await stage(Forward(lambda info: url), part_of(b""))
+
+
+@pytest.mark.parametrize("raw", [b"a/b; c=\xc3\xa9", b"a/b; c=\xff"])
+@pytest.mark.parametrize("as_form", [False, True])
+async def test_a_content_type_that_is_no_ascii(raw: bytes, as_form: bool) -> None:
+    got: list[bytes] = []
+
+    async def serve(stream: SocketStream, data: bytearray) -> None:
+        while not data.endswith(b"0\r\n\r\n"):
+            data += await stream.receive()
+        got.append(bytes(data))
+        await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    message = b'--b\r\nContent-Disposition: form-data; name="f"\r\nContent-Type: ' + raw
+    async with wires(serve) as (url, _):
+        router = Router()
+        router.add(Forward(url, as_form=as_form))
+        reader = MultipartReader(
+            message + b"\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b"
+        )
+        await router.dispatch(reader)
+    assert b": " + raw + b"\r\n" in got[0]
 
 
 @pytest.mark.parametrize("name", ["Connection", "transfer-encoding", "Host", "TE"])
