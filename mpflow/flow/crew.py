@@ -48,6 +48,8 @@ class Crew(Pool):
     """Where parts are kept that came before what they need; all levels of a flow share it."""
     reporter: Reporter | None = attrs.field(default=None, kw_only=True)
     """Tells the observer; None where nobody observes."""
+    within: Record | None = attrs.field(default=None, kw_only=True)
+    """The record of the flow around whose part this flow is inside of."""
     around: Reporter | None = attrs.field(default=None, kw_only=True)
     """That, or the nearest one around: flows inside report as parts of it."""
     on_settled: Callable[[Record], None] | None = attrs.field(default=None, init=False)
@@ -89,6 +91,8 @@ class Crew(Pool):
         record.scope = scope
         record.called_at = self.watch.now()
         self.watch.running[record] = self.handler_timeout
+        if self.within is not None:
+            self.within.stirs += 1
         if self.reporter is not None:
             self.reporter.started(record)
         if self.watch.blocked:

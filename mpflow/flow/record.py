@@ -75,6 +75,8 @@ class Record:
     whole_at: float | None = None
     """When the handler had its whole body, None before."""
     inner_flows: int = 0
+    stirs: int = 0
+    """Counts what happens in flows inside the part: a sign that its handler may soon fail."""
     expired: HandlerTimeout | None = None
     over: LimitExceeded | None = None
     """Set when the part passed its route's `max_bytes` and the route collects failures."""

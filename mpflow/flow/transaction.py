@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import ClassVar, Final, Self
 
@@ -28,6 +29,10 @@ from mpflow.wire.limits import Limits
 
 __all__ = ["Transaction"]
 
+QUIET_PASSES: Final = 10
+"""Passes of the scheduler without a sign of an earlier handler, after which a failure stands."""
+MAX_PASSES: Final = 200
+"""Passes after which it stands in any case."""
 MAX_NOTES: Final = 10
 """How many of the other failures are noted on the one that is raised."""
 
@@ -128,6 +133,7 @@ class Transaction(ABC):
             on_failure=self._on_failure,
             spool=self._spool if parent is None else parent.crew.spool,
             reporter=self._reporter,
+            within=parent,
             around=self._reporter or (None if parent is None else parent.crew.around),
         )
         self._decisions = Decisions(self._watch, self._patience, self._reporter)
@@ -215,8 +221,9 @@ class Transaction(ABC):
         if error is not None:
             self._poison(error)
         if error is None or isinstance(error, Exception):
-            await self._patience.outlast(_two_passes)
+            await self._patience.outlast(partial(self._listen, error))
         self._frozen = True
+        self._stir()
         if self._error is not None and not isinstance(self._error, Exception):
             return self._error  # of the observer
         return self._winner(error)
@@ -247,7 +254,7 @@ class Transaction(ABC):
     # -- failure ------------------------------------------------------------------------------
 
     def _on_failure(self, record: Record, error: BaseException) -> None:
-        """A handler failed. Others may fail in the same two passes; then all are cancelled."""
+        """A handler failed. Others may fail in the next passes; then all are cancelled."""
         if self._frozen or record in self._poisoned:
             self._late.append((record, error))
             return
@@ -287,9 +294,53 @@ class Transaction(ABC):
 
     async def _abort(self) -> None:
         with anyio.CancelScope(shield=True):
-            await _two_passes()
+            await self._listen(self._error)
         self._frozen = True
         self._phase.cancel()
+
+    async def _listen(self, error: BaseException | None) -> None:
+        """Let parts before the one that failed fail as well, so that chance decides nothing.
+
+        Two passes, then as many as those parts go on in: until they have neither started nor
+        ended for `QUIET_PASSES`, nor anything in the flows inside them. A handler that waits for
+        something outside is not waited for.
+        """
+        before: object = None
+        quiet = 0
+        for passes in range(MAX_PASSES):
+            now = None if self._frozen else self._earlier(error)
+            quiet = quiet + 1 if now == before else 0
+            before = now
+            if passes >= 2 and (not now or quiet >= QUIET_PASSES):
+                return
+            self._stir()
+            await cancel_shielded_checkpoint()
+
+    def _earlier(self, error: BaseException | None) -> list[tuple[int, bool, int]]:
+        """How far those handlers are whose failure would win, and that may still fail."""
+        first = min(self._ranked(error), default=None)
+        if first is None:
+            return []
+        return [
+            (place, record.scope is not None, record.stirs)
+            for place, record in enumerate(self._records)
+            if not record.settled and (record.info.index, 1, place) < first
+            and record not in self._poisoned and not record.held_back
+        ]  # fmt: skip
+
+    def _ranked(self, error: BaseException | None) -> dict[tuple[int, int, int], BaseException]:
+        """What failed, by the place of its part; the flow's own comes before its handlers'."""
+        ranked = {(r.info.index, 1, self._records.index(r)): e for r, e in self._failures}
+        if error is not None:
+            ranked[self._position, 0, 0] = error
+        return ranked
+
+    def _stir(self) -> None:
+        """Tell the flows around that something happens in the part that this is inside of."""
+        record = self._parent
+        while record is not None:
+            record.stirs += 1
+            record = record.crew.within
 
     def _winner(self, error: BaseException | None) -> BaseException:
         """Of what failed before the cancellation, the earliest part's; the rest become notes."""
@@ -299,10 +350,8 @@ class Transaction(ABC):
         fatal = [e for _, e in failed + self._late if not isinstance(e, Exception)]
         if fatal:
             return fatal[0]
-        ranked = [(record.info.index, 1, e) for record, e in failed]
-        if error is not None:
-            ranked.append((self._position, 0, error))
-        winner = min(ranked, key=lambda item: item[:2])[2]
+        ranked = self._ranked(error)
+        winner = ranked[min(ranked)]
         others = [(r, e) for r, e in failed + self._late if e is not winner]
         for record, other in others[:MAX_NOTES]:
             add_note(winner, f"also failed: {record.info.ref}: {shown(other)}")
@@ -364,7 +413,9 @@ class Transaction(ABC):
                 record.reason = reason
                 record.scope.cancel()
         await self._decisions.roll_back(self._records, reason)
+        self._stir()
         await self._patience.outlast(self._crew.join)
+        self._stir()
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -410,8 +461,3 @@ class Transaction(ABC):
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)
         self._spool.close()
-
-
-async def _two_passes() -> None:
-    await cancel_shielded_checkpoint()
-    await cancel_shielded_checkpoint()
