@@ -5,12 +5,13 @@ Knows: how such classes say what their `__init__` takes. Must not know: results,
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -26,6 +27,14 @@ _MANY: Final[Mapping[Any, Callable[[list[Any]], Any]]] = {
     collections.abc.Sequence: list,
     collections.abc.Collection: list,
     collections.abc.Iterable: list,
+    collections.abc.MutableSequence: list,
+}
+_MANY_IF_SAID: Final[Mapping[Any, Callable[[list[Any]], Any]]] = {
+    collections.deque: collections.deque,
+    set: set,
+    frozenset: frozenset,
+    collections.abc.Set: frozenset,
+    collections.abc.MutableSet: set,
 }
 
 
@@ -73,7 +82,6 @@ def record_in(hint: Any) -> Any:
     return found[0] if len(found) == 1 else None
 
 
-@functools.lru_cache(maxsize=256)
 def fields_of(record: Any) -> tuple[Field, ...]:
     """The fields that `__init__` takes; `RouteError` for any other class, or one of no use."""
     if not is_record(record):
@@ -81,6 +89,11 @@ def fields_of(record: Any) -> tuple[Field, ...]:
             f"expected an attrs class or a dataclass to put results into, "
             f"got {excerpt(repr(record))}"
         )
+    return _fields_of(record)
+
+
+@functools.lru_cache(maxsize=256)
+def _fields_of(record: Any) -> tuple[Field, ...]:
     cls = class_of(record)
     hints = _hints(record, cls)
     made = _attrs_fields(cls, hints) if attrs.has(cls) else _dataclass_fields(cls, hints)
@@ -134,9 +147,32 @@ def _hints(record: Any, cls: type[Any]) -> dict[str, Any]:
             f"the types of {cls.__name__} cannot be looked up: {type(error).__name__}: {error} "
             f"(they must be defined in its module, or in its own annotations without quotes)"
         ) from error
+    filled: dict[type[Any], dict[Any, Any]] = {}
+    _fill_classes(record, filled)
+    owners = {name: owner for owner in reversed(cls.__mro__) for name in _own_hints(owner)}
+    return {
+        name: _fill(hint, filled.get(owners.get(name, cls), {})) for name, hint in hints.items()
+    }
+
+
+def _own_hints(cls: type[Any]) -> Iterable[str]:
+    return inspect.get_annotations(cls)
+
+
+def _fill_classes(record: Any, filled: dict[type[Any], dict[Any, Any]]) -> None:
+    """What the type variables of a class, and of those above it, stand for."""
+    cls = class_of(record)
     variables: tuple[Any, ...] = getattr(cls, "__parameters__", ())
-    filled = dict(zip(variables, typing.get_args(record), strict=False))
-    return {name: _fill(hint, filled) for name, hint in hints.items()} if filled else hints
+    values = dict(zip(variables, typing.get_args(record), strict=False))
+    filled.setdefault(cls, values)
+    for base in _bases(cls):
+        if class_of(base) not in (object, typing.Generic, typing.Protocol):
+            _fill_classes(_fill(base, values), filled)
+
+
+def _bases(cls: type[Any]) -> tuple[Any, ...]:
+    # Not an inherited one: `types.get_original_bases` says so from Python 3.12 on.
+    return tuple(vars(cls).get("__orig_bases__", cls.__bases__))
 
 
 def _fill(hint: Any, values: Mapping[Any, Any]) -> Any:
@@ -163,18 +199,20 @@ def _field(
             raise RouteError(f"expected a default of the field {name!r}, as its key is None")
         return None
     is_optional = any(arm in (None, type(None)) for arm in arms(hint))
-    gather, element = (None, bare(hint)) if many is False else _many(hint)
+    gather, element = (None, bare(hint)) if many is False else _many(hint, is_said=many is True)
     if many is True and gather is None:
-        raise RouteError(f"expected the field {name!r} of many parts as a list[...] or a tuple")
+        raise RouteError(
+            f"expected the field {name!r} of many parts as a list[...] or a tuple or set"
+        )
     return Field(name, key, element, gather, has_default, is_optional, is_checked)
 
 
-def _many(hint: Any) -> tuple[Callable[[list[Any]], Any] | None, Any]:
+def _many(hint: Any, *, is_said: bool) -> tuple[Callable[[list[Any]], Any] | None, Any]:
     """For `list[T]` and its like, or one or None, what makes one of many values, and T."""
     others = [arm for arm in arms(hint) if arm not in (None, type(None))]
     one = others[0] if len(others) == 1 else None
     origin, args = typing.get_origin(one) or one, typing.get_args(one)
-    gather = _MANY.get(origin)
+    gather = _MANY.get(origin) or (_MANY_IF_SAID.get(origin) if is_said else None)
     if gather is None:
         return None, bare(hint)
     if not args:

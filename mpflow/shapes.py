@@ -61,8 +61,8 @@ class Shape:
     A field is filled from the part of the key that is its name, or that its metadata names
     (`metadata={"key": ...}`; None leaves it to its default). `T` asks for one part, `T | None` or
     a default for one or none, `list[T]` and `tuple[T, ...]` for any number, unless the metadata
-    says `"many": False`. Where `T` is such a class itself, the `Results` of a `Nested` are put
-    into it.
+    says `"many": False`; a set or a deque is the value of one part, unless it says
+    `"many": True`. Where `T` is such a class itself, the `Results` of a `Nested` are put into it.
     """
 
     cls: type[Any]

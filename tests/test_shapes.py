@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
@@ -646,3 +647,70 @@ def put(came: Results, cls: type[Any]) -> tuple[Any, list[list[str]]]:
     except ResultsMismatch as error:
         told = [error.missing, error.surplus, error.wrong, error.failed]
         return None, [sorted(re.split(r"\W", text)[0] for text in texts) for texts in told]
+
+
+# -- what is inherited, other containers, and what is no class -----------------------------------
+
+U = TypeVar("U")
+
+
+@dataclass
+class Above(Generic[T]):
+    a: T
+
+
+@attrs.frozen
+class AboveAttrs(Generic[T]):
+    a: T
+
+
+@dataclass
+class Below(Above[int]):
+    b: str
+
+
+@attrs.frozen
+class BelowAttrs(AboveAttrs[int]):
+    b: str
+
+
+@dataclass
+class Between(Above[list[U]], Generic[U]):
+    c: U
+
+
+@dataclass
+class Lowest(Between[bytes]):
+    c: bytes
+
+
+@pytest.mark.parametrize("cls", [Below, BelowAttrs])
+def test_type_variables_of_a_class_above(cls: Any) -> None:
+    assert results(("a", 1), ("b", "x")).into(cls) == cls(1, "x")
+    with pytest.raises(ResultsMismatch, match="a: expected int, got str"):
+        results(("a", "no"), ("b", "x")).into(cls)
+
+
+@pytest.mark.parametrize("cls", [Between[bytes], Lowest])
+def test_type_variables_over_two_classes(cls: Any) -> None:
+    fields = {field.name: (field.type, field.gather) for field in Shape.of(cls).fields}
+    assert fields == {"a": (bytes, list), "c": (bytes, None)}
+
+
+@dataclass
+class Gathered:
+    a: set[int] = dataclasses.field(metadata={"many": True})
+    b: frozenset[int] = dataclasses.field(metadata={"many": True})
+    c: deque[int] = dataclasses.field(metadata={"many": True})
+
+
+def test_sets_and_deques_take_many_where_that_is_said() -> None:
+    came = results(("a", 1), ("a", 2), ("b", 3), ("b", 4), ("c", 5), ("c", 6))
+    assert came.into(Gathered) == Gathered({1, 2}, frozenset({3, 4}), deque([5, 6]))
+    with pytest.raises(ResultsMismatch, match=r"a\[1\]: expected int"):
+        results(("a", 1), ("a", "x"), keys=["b", "c"]).into(Gathered)
+
+
+def test_an_instance_that_has_no_hash_is_no_class() -> None:
+    with pytest.raises(RouteError, match="an attrs class or a dataclass"):
+        Shape.of(Gathered(set(), frozenset(), deque()))
