@@ -68,7 +68,8 @@ _HOP_BY_HOP: Final = frozenset(
 )
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_VALUE: Final = re.compile(r"[\t -~]*")
+# RFC 9110, 5.5: no control characters but tabs. Bytes that are no text are surrogates here.
+_VALUE: Final = re.compile(r"[^\x00-\x08\n-\x1f\x7f\ud800-\udc7f\udd00-\udfff]*")
 
 _Headers: TypeAlias = Mapping[str, str]
 
@@ -106,11 +107,10 @@ def check_headers(headers: object) -> Mapping[str, str]:
             raise RouteError(f"expected a header's name as a token, got {name!r:.60}")
         if name.lower() in _HOP_BY_HOP:
             raise RouteError(f"expected headers of the message, got {excerpt(name)}")
-        # RFC 9110, 5.5: visible US-ASCII, spaces and tabs.
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise RouteError(
-                f"expected the header {excerpt(name)} as text in ASCII without control "
-                f"characters, got {value!a:.60}"
+                f"expected the header {excerpt(name)} as text without control characters, "
+                f"got {value!a:.60}"
             )
     return cast("Mapping[str, str]", headers)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast, get_origin
 
 import attrs
 
-from mpflow import Part
+from mpflow import Part, RouteError
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -23,6 +23,16 @@ else:
     T = TypeVar("T")
 
 __all__ = ["Json"]
+
+
+def _into(handler: Any, field: Any, into: object) -> None:
+    if into is not None and not callable(into) and get_origin(into) is None:
+        raise RouteError(f"expected into as a type, a callable or None, got {into!r:.60}")
+
+
+def _decoder(handler: Any, field: Any, decoder: object) -> None:
+    if not callable(decoder):
+        raise RouteError(f"expected decoder as a callable, got {decoder!r:.60}")
 
 
 @attrs.frozen
@@ -37,8 +47,10 @@ class Json(Generic[T]):
     `LimitExceeded`.
     """
 
-    into: type[T] | Callable[[Any], T] | None = None
-    decoder: Callable[[bytes], Any] = attrs.field(default=json.loads, kw_only=True)
+    into: type[T] | Callable[[Any], T] | None = attrs.field(default=None, validator=_into)
+    decoder: Callable[[bytes], Any] = attrs.field(
+        default=json.loads, kw_only=True, validator=_decoder
+    )
 
     async def __call__(self, part: Part) -> T:
         value: Any = await part.json(self.into, decoder=self.decoder)

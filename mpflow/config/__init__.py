@@ -42,14 +42,27 @@ def router_of_toml(make: Callable[..., R], path: str | os.PathLike[str]) -> R:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{shown}:{line}: expected UTF-8, got the byte {data[error.start]:#04x}"]
                           ) from None  # fmt: skip
+    except RecursionError:
+        raise _too_deep(f"{shown}:1: ") from None
     except tomllib.TOMLDecodeError as error:
         at = _AT.search(str(error))
         line = int(at[1]) if at else data.rstrip().count(b"\n") + 1
         raise ConfigError([f"{shown}:{line}: expected TOML: {error}"]) from None
-    return _router(make, config, Problems(shown, find_lines(text)))
+    try:
+        problems = Problems(shown, find_lines(text))
+    except RecursionError:
+        raise _too_deep(f"{shown}:1: ") from None
+    return _router(make, config, problems)
 
 
 def _router(make: Callable[..., R], config: Mapping[str, object], problems: Problems) -> R:
-    router = read_router(make, problems.root, config)
+    try:
+        router = read_router(make, problems.root, config)
+    except RecursionError:
+        raise _too_deep("" if problems.file is None else f"{problems.file}:1: ") from None
     problems.check()
     return router
+
+
+def _too_deep(where: str) -> ConfigError:
+    return ConfigError([f"{where}expected arrays and tables in fewer others, got too many levels"])

@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 import attrs
 
 from mpflow.config.places import Place, did_you_mean, shown
-from mpflow.config.templates import Template, template_fault
+from mpflow.config.templates import Template, TemplateTable, template_fault
 from mpflow.errors import MultipartError, RouteError, excerpt
 from mpflow.fitting import arms, fits
 from mpflow.options import Option, Options, options_of
@@ -110,7 +110,9 @@ class HandlerMaker:
             if table.keys() == {"format"}:
                 return _template(place.at("format"), table["format"])
             made = self._each([(place.at(k), v) for k, v in table.items()], Any, factory)
-            return dict(zip(table, made, strict=True))
+            named = dict(zip(table, made, strict=True))
+            has_template = any(isinstance(item, Template) for item in made)
+            return TemplateTable(named) if has_template else named
         _check_scalar(place, value, hint)
         return value
 

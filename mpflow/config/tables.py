@@ -149,8 +149,16 @@ def _given(place: Place, value: object) -> list[str]:
     return keys
 
 
-async def _anything(part: Part, **needs: object) -> None:
+class _StandIn:
     """Stands in for a handler with faults, so that those of the route are found as well."""
+
+    async def __call__(self, part: Part, **needs: object) -> None: ...
+
+    def __repr__(self) -> str:  # as messages name it
+        return "a handler with faults"
+
+
+_STAND_IN: Final = _StandIn()
 
 
 def _add(
@@ -167,7 +175,7 @@ def _add(
     if asked is None:
         return
     try:
-        router.add(handler or _anything, asked, **cast("Any", policies))
+        router.add(handler or _STAND_IN, asked, **cast("Any", policies))
     except RouteError as error:
         place.problem(error.message)
 
@@ -177,7 +185,7 @@ def _holds(place: Place, key: str, table: Mapping[str, object]) -> bool:
     if key not in table:
         return False
     try:
-        Route[Any](_anything, predicate=any_part(), name="", **cast("Any", {key: table[key]}))
+        Route[Any](_STAND_IN, predicate=any_part(), name="", **cast("Any", {key: table[key]}))
     except RouteError as error:
         place.problem(error.message)
         return False

@@ -1,6 +1,6 @@
 """`{ format = "{index}-{safe_filename}" }`: a name that is made for each part.
 
-Knows: what of a part may be in a name. Must not know: what the name is for.
+Knows: what of a part may be in a name, alone or in a table. Must not know: what it is for.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from string import Formatter
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import attrs
 
 from mpflow.info import PartInfo
 
-__all__ = ["FIELDS", "Template", "template_fault"]
+__all__ = ["FIELDS", "Template", "TemplateTable", "template_fault"]
 
 FIELDS: Final[dict[str, Callable[[PartInfo], str]]] = {
     "safe_filename": lambda info: info.safe_filename,
@@ -52,3 +52,16 @@ class Template:
             if field is not None:
                 pieces.append(FIELDS[field](info))
         return "".join(pieces)
+
+
+class TemplateTable(dict[str, Any]):
+    """A table with a template in it, such as headers: called with a `PartInfo` it is made whole.
+
+    For a handler that looks into it, it is a mapping, whose templates are callables.
+    """
+
+    def __call__(self, info: PartInfo) -> dict[str, Any]:
+        return {
+            key: value(info) if isinstance(value, Template) else value
+            for key, value in self.items()
+        }

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
+from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from mpflow import (
     ConfigError,
@@ -21,6 +25,7 @@ from mpflow import (
 )
 from mpflow.predicates import name
 from mpflow.testing import PartSpec, body, content_type_of, nested
+from mpflow_handlers import ObjectStore
 
 pytestmark = pytest.mark.anyio
 
@@ -267,8 +272,51 @@ async def test_names_by_a_format(tmp_path: Path) -> None:
         assert "{safe_filename}, {url_filename}, {index}" in fault
 
 
+async def test_a_format_in_a_table() -> None:
+    attributes = {
+        "Content-Disposition": {"format": 'attachment; filename="{safe_filename}"'},
+        "Content-Type": "image/png",
+    }
+    handler = {"use": "objectstore", "store": "memory:///", "attributes": attributes}
+    router = Router.from_config(route(key="f", handler=handler))
+    made: ObjectStore = cast("Any", router.routes[0].handler)
+    results = await router.dispatch(reader(PartSpec(b"1", filename="../a.png")))
+    (fault,) = faults(route(handler={**handler, "attributes": {"A": {"format": "{filename}"}}}))
+    assert fault.startswith("route[0].handler.attributes.A.format: expected one of {safe_filenam")
+    store = cast("Any", made.store)
+    assert store.get(results["f"].key).attributes == {
+        "Content-Disposition": 'attachment; filename="a.png"',
+        "Content-Type": "image/png",
+    }
+
+
+async def test_a_format_in_headers() -> None:
+    asked: list[bytes] = []
+
+    async def answer(stream: SocketStream) -> None:
+        async with stream:
+            asked.append(await stream.receive())
+            while not asked[-1].endswith(b"0\r\n\r\n"):
+                asked[-1] += await stream.receive()
+            await stream.send(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/"
+    headers = {"X-Name": {"format": "{index}-{url_filename}"}, "X-Kind": "photo"}
+    router = Router.from_config(route(handler={"use": "forward", "url": url, "headers": headers}))
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        await router.dispatch(reader(PartSpec(b"1", filename="ü.png")))
+        group.cancel_scope.cancel()
+    head = asked[0].lower()
+    assert b"x-name: 0-%c3%bc.png\r\n" in head
+    assert b"x-kind: photo\r\n" in head
+
+
 # -- faults ---------------------------------------------------------------------------------------
 
+FORWARD = {"use": "forward", "url": "http://example.org/"}
+OBJECTS = {"use": "objectstore", "store": "memory:///"}
 FAULTS: list[tuple[dict[str, Any], str]] = [
     ({}, "expected at least one [[route]]"),
     ({"route": 1}, "route: expected tables [[route]], got 1"),
@@ -342,10 +390,32 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     (route(handler={"use": "nested", "router": "x"}), "route[0].handler.router: unknown router"),
     (route(handler={"use": "save", "directory": ".", "name": {"format": 1}}),
      "route[0].handler.name.format: expected text, got 1"),
+    (route(handler={"use": "json", "into": "int"}), "route[0].handler: json cannot be made: expe"
+     "cted into as a type, a callable or None, got 'int'"),
+    (route(handler={"use": "json", "decoder": date(2026, 1, 1)}), "route[0].handler: json cannot "
+     "be made: expected decoder as a callable, got datetime.date(2026"),
+    (route(handler={**FORWARD, "headers": {"Foo": 1}}), "route[0].handler: forward cannot be made"
+     ": expected the header 'Foo' as text without control characters, got 1"),
+    (route(handler={**FORWARD, "headers": {"Foo": "1\r\nA: 2"}}), "route[0].handler: forward cann"
+     "ot be made: expected the header 'Foo' as text without control characters, got '1\\r\\nA"),
+    (route(handler={**FORWARD, "headers": {"A b": "1"}}), "route[0].handler: forward cannot be ma"
+     "de: expected a header's name as a token, got 'A b'"),
+    (route(handler={**FORWARD, "headers": "Foo"}), "route[0].handler: forward cannot be made: exp"
+     "ected headers as a mapping, got 'Foo'"),
+    (route(handler={**FORWARD, "timeout": -1}), "route[0].handler: forward cannot be made: expect"
+     "ed timeout in seconds above 0, or None, got -1"),
+    (route(handler={**FORWARD, "timeout": nan}), "route[0].handler: forward cannot be made: expec"
+     "ted timeout in seconds above 0, or None, got nan"),
+    (route(handler={**FORWARD, "method": ""}), "route[0].handler: forward cannot be made: expecte"
+     "d an HTTP method such as 'PUT', got ''"),
+    (route(handler={**OBJECTS, "attributes": {"Foo": 1}}), "route[0].handler: objectstore cannot "
+     "be made: expected the attribute Foo as a str, got 1"),
+    (route(handler={**OBJECTS, "attributes": 5}), "route[0].handler: objectstore cannot be made: "
+     "expected attributes as a mapping, got 5"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("config", "said"), FAULTS, ids=[said[:60] for _, said in FAULTS])
+@pytest.mark.parametrize(("config", "said"), FAULTS, ids=[said[:140] for _, said in FAULTS])
 def test_a_fault_is_told_at_its_place(config: dict[str, Any], said: str) -> None:
     (fault,) = faults(config)
     assert fault.startswith(said)
@@ -402,3 +472,18 @@ def test_a_config_error_is_a_route_error() -> None:
     with pytest.raises(RouteError) as caught:
         Router.from_config({})
     assert caught.value.status == 500
+
+
+def test_a_route_with_a_broken_handler_is_named_by_what_it_is() -> None:
+    told = faults({"route": [{"handler": "jsn"}, {"handler": "jsn"}]})
+    assert [line.partition(": ")[0] for line in told] == ["route[0].handler", "route[1].handler",
+                                                          "route[1]"]  # fmt: skip
+    assert "the route to a handler with faults can never match" in told[-1]
+
+
+def test_a_mapping_that_holds_itself_is_refused() -> None:
+    handler: dict[str, Any] = {"use": "json"}
+    handler["into"] = [handler]
+    assert faults(route(handler=handler)) == [
+        "expected arrays and tables in fewer others, got too many levels"
+    ]

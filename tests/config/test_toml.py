@@ -155,6 +155,12 @@ def test_what_is_no_toml(tmp_path: Path, text: str | bytes, said: str) -> None:
     assert told.startswith(said)
 
 
+@pytest.mark.parametrize("value", ["[" * 5000 + "]" * 5000, "{a=" * 5000 + "1" + "}" * 5000])
+def test_what_is_nested_too_deep(tmp_path: Path, value: str) -> None:
+    (told,) = faults(write(tmp_path, f"x = {value}\n"))
+    assert told == "1: expected arrays and tables in fewer others, got too many levels"
+
+
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Router.from_toml(tmp_path / "none.toml")
