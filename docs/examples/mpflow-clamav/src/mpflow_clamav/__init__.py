@@ -88,13 +88,28 @@ class ClamAV:
             raise RouteError(f"expected timeout as seconds above 0, got {self.timeout}")
 
     async def __call__(self, part: Part) -> Scanned:
-        async with _Session(self, part.info.ref) as session:
-            stream = part.decoded()
-            async for chunk in stream:
-                for start in range(0, len(chunk), _CHUNK):
-                    await session.send(chunk[start : start + _CHUNK])
-            await session.end()
+        failure: Exception | None = None
+        # Beside the sending: what clamd says as it closes would be lost with the next byte that is
+        # sent, unless somebody waits for it.
+        async with _Session(self, part.info.ref) as session, anyio.create_task_group() as tasks:
+            tasks.start_soon(session.listen)
+            try:
+                await self._send(part, session)
+            except Exception as error:  # bare, not in a group
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
         return Scanned(session.size)
+
+    async def _send(self, part: Part, session: _Session) -> None:
+        async for chunk in part.decoded():
+            for start in range(0, len(chunk), _CHUNK):
+                await session.send(chunk[start : start + _CHUNK])
+        await session.end()
 
     async def connect(self) -> ByteStream:
         """A connection to clamd."""
@@ -116,6 +131,8 @@ class _Session:
         self._clamav = clamav
         self._part = part
         self._stream: ByteStream | None = None
+        self._said = b""
+        self._heard = anyio.Event()  # the answer is whole, or there will be none
         self.size = 0
 
     async def __aenter__(self) -> _Session:
@@ -149,43 +166,53 @@ class _Session:
                 part=self._part,
                 status=413,
             )
-        try:
-            with anyio.fail_after(self._clamav.timeout):
-                await self._stream.send(len(chunk).to_bytes(4, "big") + chunk)
-        except TimeoutError as error:
-            raise self._failed("takes nothing more", error) from error
-        except anyio.BrokenResourceError as error:
-            # clamd says why before it closes, past StreamMaxLength for one; it may get lost.
-            self._judge(await self._answer(), error)
+        cause = await self._send(len(chunk).to_bytes(4, "big") + chunk)
+        if cause is not None or self._heard.is_set():
+            # clamd says why before it closes, past StreamMaxLength for one.
+            self._judge(await self._answer(), cause)
 
     async def end(self) -> None:
         """Send the end of the part, and wait for the answer; returns if the part is clean."""
-        assert self._stream is not None
-        cause: Exception | None = None
-        try:
-            with anyio.fail_after(self._clamav.timeout):
-                await self._stream.send(bytes(4))
-        except TimeoutError as error:
-            raise self._failed("takes nothing more", error) from error
-        except anyio.BrokenResourceError as error:
-            cause = error
+        cause = await self._send(bytes(4))
         answer = await self._answer()
         if cause is not None or answer != "stream: OK":
             self._judge(answer, cause)
 
-    async def _answer(self) -> str:
-        """What clamd says, without the NUL; empty where it has closed without a word."""
+    async def _send(self, data: bytes) -> Exception | None:
+        """Send it, unless clamd has said enough; why it could not be sent."""
         assert self._stream is not None
-        data = b""
+        if self._heard.is_set():
+            return None
         try:
             with anyio.fail_after(self._clamav.timeout):
-                while b"\0" not in data and len(data) < _MAX_ANSWER:
-                    data += await self._stream.receive()
+                await self._stream.send(data)
+        except TimeoutError as error:
+            raise self._failed("takes nothing more", error) from error
+        except anyio.BrokenResourceError as error:
+            return error
+        return None
+
+    async def listen(self) -> None:
+        """Keep what clamd says, until its answer is whole or it closes."""
+        assert self._stream is not None
+        try:
+            while b"\0" not in self._said and len(self._said) < _MAX_ANSWER:
+                self._said += await self._stream.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            pass
+        self._heard.set()
+
+    async def _answer(self) -> str:
+        """What clamd says, without the NUL; empty where it has closed without a word."""
+        try:
+            with anyio.fail_after(self._clamav.timeout):
+                await self._heard.wait()
         except TimeoutError as error:
             raise self._failed("does not answer", error) from error
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
+        answer, ended, _ = self._said.partition(b"\0")
+        if not ended and len(answer) < _MAX_ANSWER:
             return ""  # an answer that was cut is none
-        return data.partition(b"\0")[0].decode("utf-8", "replace").strip()
+        return answer.decode("utf-8", "replace").strip()
 
     def _judge(self, answer: str, cause: Exception | None) -> None:
         """Raise what an answer means that is not a clear yes."""
