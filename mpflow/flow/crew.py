@@ -271,9 +271,12 @@ class Crew(Pool):
             if record.decision is None:
                 text = f"{record.route.name} was cancelled from within while it waited"
                 failure: BaseException = HandlerCancelled(text, part=record.info.ref)
-            else:
+            elif scope.cancel_called:
                 text = f"{record.route.name} did not end its {record.decision.value} in time"
                 failure = HandlerTimeout(text, part=record.info.ref)
+            else:
+                text = f"{record.route.name} was cancelled from within its {record.decision.value}"
+                failure = HandlerCancelled(text, part=record.info.ref)
             failure.__cause__ = error
             error = failure
         record.outcome = error

@@ -15,7 +15,7 @@ from typing import ClassVar, Final, Self
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
 
-from mpflow.errors import FlowAborted, HandlerCancelled, RouteError
+from mpflow.errors import FlowAborted, HandlerCancelled, RolledBack, RouteError
 from mpflow.flow.crew import Crew
 from mpflow.flow.decisions import Decisions
 from mpflow.flow.notes import add_note, shown
@@ -404,6 +404,7 @@ class Transaction(ABC):
     async def _undo(self, reason: BaseException) -> None:
         """Cancel who has not answered, roll back who has, last part first; wait for all."""
         self._state = "rolled back"
+        reason = self._told(reason)
         self._crew.closing = True
         for record in self._crew.drop_ready():
             if self._reporter is not None:
@@ -416,6 +417,13 @@ class Transaction(ABC):
         self._stir()
         await self._patience.outlast(self._crew.join)
         self._stir()
+
+    def _told(self, reason: BaseException) -> BaseException:
+        """What handlers are told: where the flow around rolls this one back, its own reason."""
+        parent = self._parent
+        if parent is None or (isinstance(reason, Exception) and not isinstance(reason, RolledBack)):
+            return reason
+        return parent.reason or parent.expired or parent.over or reason
 
     # -- the end ------------------------------------------------------------------------------
 

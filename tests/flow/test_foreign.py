@@ -14,7 +14,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from mpflow import HandlerCancelled, Part, Router
+from mpflow import CommitFailed, HandlerCancelled, Part, Router
 from tests.flow.support import Chunks, Diary, cut, form, read, reader
 from tests.support import only_trio
 
@@ -45,6 +45,26 @@ class TestForeignCancellation:
         assert isinstance(info.value.__cause__, asyncio.CancelledError)
         assert info.value.part is not None
         assert info.value.part.name == "b"
+
+    async def test_a_cancelled_future_in_a_commit(self) -> None:
+        """It is not out of time."""
+
+        async def step(what: str, name: str) -> None:
+            if (what, name) == ("commit", "b"):
+                future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                future.cancel()
+                await future
+
+        diary = Diary(step)
+        router = Router()
+        router.add(diary)
+        with pytest.raises(CommitFailed) as info:
+            await router.dispatch(reader(BODY))
+        cause = info.value.__cause__
+        assert isinstance(cause, HandlerCancelled)
+        assert "was cancelled from within its commit" in str(cause)
+        assert diary.committed == ["a"]
+        assert diary.rolled_back == ["b", "c"]
 
     async def test_it_can_be_collected_and_the_worker_goes_on(self) -> None:
         router = Router(max_handlers=1)

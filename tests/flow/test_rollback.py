@@ -14,13 +14,15 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from mpflow import (
+    HandlerTimeout,
     Part,
     RolledBack,
     Router,
 )
 from mpflow.flow import ROLLBACK_TIMEOUT
+from mpflow_handlers import Nested, Tee
 from tests.clock import virtual_time
-from tests.flow.support import Diary, fails, form, notes, reader, routed
+from tests.flow.support import Diary, fails, form, nested, notes, reader, routed
 
 pytestmark = pytest.mark.anyio
 
@@ -178,3 +180,49 @@ class TestRollback:
         with pytest.raises(ZeroDivisionError):
             await router.dispatch(reader(BODY))
         assert [e.__cause__ for e in seen] == [error]
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("kind", ["nested", "tee"])
+async def test_each_handler_inside_is_told_the_reason_itself(kind: str, again: bool) -> None:
+    """Not that its flow is rolled back, which says nothing of why."""
+    diary = Diary()
+    field = nested("n", ("0", b"1"), ("1", b"2"))
+    handler: Nested | Tee = Nested(routed(diary)) if kind == "nested" else Tee(diary, diary)
+    if again:
+        router = Router()
+        router.add(handler)
+        handler, field = Nested(router), nested("m", field, boundary="around")
+    router = Router()
+    router.add(handler, name="n" if not again else "m")
+    reason = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError) as info:
+        async with router.flow(reader(form(field))):
+            raise reason
+    assert info.value is reason
+    told = [error.__cause__ for error in diary.reasons]
+    assert len(told) == 2
+    assert all(cause is reason for cause in told)
+
+
+@pytest.mark.parametrize("ends", ["failure", "timeout"])
+@virtual_time
+async def test_one_inside_that_was_told_while_another_ran(ends: str) -> None:
+    diary, inner, router = Diary(), Router(), Router()
+    inner.add(diary, name="0")
+
+    @inner.route(name="1")
+    async def hangs(part: Part) -> None:
+        await anyio.sleep_forever()
+
+    @router.route(name="b")
+    async def fail(part: Part) -> None:
+        await anyio.sleep(2)
+        raise ZeroDivisionError
+
+    router.add(Nested(inner), name="n", timeout=1 if ends == "timeout" else None)
+    body = form(nested("n", ("0", b"1"), ("1", b"2")), ("b", b""))
+    with pytest.raises((ZeroDivisionError, HandlerTimeout)) as info:
+        await router.dispatch(reader(body))
+    assert isinstance(info.value, HandlerTimeout) == (ends == "timeout")
+    assert [error.__cause__ for error in diary.reasons] == [info.value]
