@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias, TypeVar, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
@@ -175,7 +175,8 @@ class Results(Filed):
             found = self._index().get(key, [])
             return found if isinstance(found, list) else [found]
         if isinstance(key, Route):
-            return [item for item in self._handled if item.route.is_of(key)]
+            route: object = cast("object", key)
+            return [item for item in self._handled if item.route.is_of(route)]
         if not callable(key):
             raise TypeError(f"expected a key, a handler or a route, got {excerpt(repr(key))}")
         return [item for item in self._handled if _same_handler(item.route.handler, key)]

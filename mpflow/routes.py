@@ -149,7 +149,7 @@ class Route(Generic[T_co]):
     included: Route[T_co] | None = attrs.field(default=None, kw_only=True)
     """The route of another router that `include` made this one of."""
 
-    def is_of(self, route: Route[Any]) -> bool:
+    def is_of(self, route: object) -> bool:
         """Whether it is that route, or was made of it by `include`."""
         own: Route[Any] | None = self
         while own is not None and own is not route:

@@ -16,6 +16,8 @@ from mpflow.errors import RouteError, excerpt
 
 __all__ = ["structure"]
 
+_GROUP: Any = ExceptionGroup  # of what, is of no matter
+
 
 def structure(value: Any, into: Callable[[Any], Any]) -> Any:
     """`value` as `into`: a type (attrs class, dataclass, `list[int]`, ...), or any callable.
@@ -29,7 +31,7 @@ def structure(value: Any, into: Callable[[Any], Any]) -> Any:
     try:
         return _structured(value, into)
     except Exception as error:
-        if isinstance(error, ExceptionGroup) and _is_misfit(error):
+        if _inside(error) and _is_misfit(error):
             raise ValueError(_told(error)) from error
         raise
 
@@ -61,20 +63,25 @@ def _adapter(into: Any) -> Any:
     return import_module("pydantic").TypeAdapter(into)
 
 
+def _inside(error: BaseException) -> tuple[Exception, ...]:
+    """What a group holds."""
+    found: tuple[Exception, ...] = getattr(error, "exceptions", ())
+    return found if isinstance(error, _GROUP) else ()
+
+
 def _is_misfit(error: BaseException) -> bool:
     """Whether it tells of a value that does not fit, and not of a fault in who takes it."""
-    if isinstance(error, ExceptionGroup):
-        group: ExceptionGroup[Exception] = error
-        return all(map(_is_misfit, group.exceptions))
+    inside = _inside(error)
+    if inside:
+        return all(map(_is_misfit, inside))
     # The last are fields too many (cattrs).
     return isinstance(error, ValueError | TypeError | LookupError) or hasattr(error, "extra_fields")
 
 
 def _told(error: Exception) -> str:
     """The first of the faults in a group."""
-    while isinstance(error, ExceptionGroup):
-        group: ExceptionGroup[Exception] = error
-        error = group.exceptions[0]
+    while inside := _inside(error):
+        error = inside[0]
     text = f"{type(error).__name__}: {excerpt(str(error), limit=200)}"
     # Where it stands: cattrs notes that.
     return ", ".join([text, *(str(note) for note in getattr(error, "__notes__", [])[:1])])
