@@ -231,10 +231,9 @@ class Forward:
         self, url: str, headers: CIMultiDict[str], body: AsyncIterable[bytes]
     ) -> Forwarded:
         httpx = library()
-        where = f"{self.method} {shown(url)}"
+        where, sent = f"{self.method} {shown(url)}", Sent(body)
         try:
             async with self._client() as client:
-                sent = Sent(body)
                 request = self._request(client, url, headers, sent)
                 answer = await client.send(request, stream=True, follow_redirects=False)
                 try:
@@ -244,9 +243,12 @@ class Forward:
                         await answer.aclose()
         except httpx.HTTPError as error:
             late = isinstance(error, httpx.TimeoutException)
+            text = f"got {type(error).__name__}: {excerpt(str(error), limit=_EXCERPT)}"
+            if sent.begun and not sent.whole and not late:
+                # On asyncio an answer is lost where the service closes with bytes unread.
+                text += "; it closed before the whole part was sent, and may have said why"
             raise ServiceFailed(
-                f"expected {where} to be answered, got {type(error).__name__}: "
-                f"{excerpt(str(error), limit=_EXCERPT)}",
+                f"expected {where} to be answered, {text}",
                 status=504 if late else None,
             ) from error
         if not 200 <= forwarded.status < 300:

@@ -66,16 +66,17 @@ def encoded(headers: CIMultiDict[str]) -> list[tuple[bytes, bytes]]:
 
 
 class Sent:
-    """The body of a request; `whole` once all of it has been taken."""
+    """The body of a request: `begun` once some of it was taken, `whole` once all of it was."""
 
     def __init__(self, chunks: AsyncIterable[bytes]) -> None:
         self._chunks = aiter(chunks)
-        self.whole = False
+        self.begun = self.whole = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
+        self.begun = True
         try:
             return await anext(self._chunks)
         except StopAsyncIteration:
