@@ -23,6 +23,7 @@ from mpflow import (
 )
 from mpflow.cli.exchange import Answer, Exchange, Receive, Scope, Send
 from mpflow.cli.page import load_page
+from mpflow.cli.told import for_clients, tell_cause
 
 __all__ = ["App", "Service", "refuse"]
 
@@ -124,11 +125,9 @@ def refuse(error: Exception) -> Answer:
     """What the client is told of a failure; what is not its fault is logged."""
     told: dict[str, Any] = {}
     headers: dict[str, str] = {}
-    status = 500
+    status, line = 500, for_clients(error)
     if isinstance(error, MultipartError):
-        status, line, told = error.status, str(error), _details(error)
-    else:
-        line = "the upload failed on the side of the service"
+        status, told = error.status, _details(error)
     if isinstance(error, Rejected):
         headers = error.headers
     # A full disk shows when a part is written, or when it is committed.
@@ -139,7 +138,7 @@ def refuse(error: Exception) -> Answer:
         status = 507 if cause.errno in _FULL else 500
     if status >= 500:
         unforeseen = not isinstance(cause, MultipartError | OSError)
-        _log.error("%s", error, exc_info=error if unforeseen else None)
+        _log.error("%s", tell_cause(error), exc_info=error if unforeseen else None)
     return _error(status, line, told, headers=headers)
 
 

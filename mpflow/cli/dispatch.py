@@ -11,11 +11,11 @@ import json
 from functools import partial
 from typing import Any, Final
 
-from mpflow import MultipartError, MultipartReader, Results, Router
+from mpflow import CommitFailed, MultipartError, MultipartReader, Results, Router
 from mpflow.cli.opened import Input, fail, open_input, run_command, say
 from mpflow.cli.progress import progress
 from mpflow.cli.routed import add_config_argument, load_router
-from mpflow.cli.told import tell_results
+from mpflow.cli.told import tell_cause, tell_results
 from mpflow.cli.tree import (
     LIMITS,
     add_reading_arguments,
@@ -77,6 +77,8 @@ async def _dispatch(options: argparse.Namespace, router: Router) -> int:
 
 
 def _explain(error: Exception, source: Input) -> str:
+    if isinstance(error, CommitFailed):
+        return " ".join(tell_cause(error).split("\n"))
     if isinstance(error, MultipartError):
         return explain(error, source)
     line = f"{type(error).__name__}: {error}"

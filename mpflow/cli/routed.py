@@ -14,7 +14,7 @@ import attrs
 
 from mpflow import ConfigError, Limits, MultipartReader, Router
 from mpflow.cli.opened import fail
-from mpflow.cli.told import tell_results
+from mpflow.cli.told import for_clients, tell_results
 
 __all__ = ["Routed", "add_config_argument", "load_router"]
 
@@ -55,4 +55,4 @@ class Routed:
 
     async def take(self, reader: MultipartReader) -> dict[str, Any]:
         """Dispatch a whole message, or nothing of it; what became of it, for JSON."""
-        return {"parts": tell_results(await self.router.dispatch(reader))}
+        return {"parts": tell_results(await self.router.dispatch(reader), for_clients)}

@@ -11,15 +11,15 @@ import datetime
 import enum
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 import attrs
 
-from mpflow import Handled, Results
+from mpflow import CommitFailed, Handled, MultipartError, Rejected, Results
 from mpflow.errors import excerpt
 
-__all__ = ["tell", "tell_part", "tell_results", "text_or_base64"]
+__all__ = ["for_clients", "tell", "tell_cause", "tell_part", "tell_results", "text_or_base64"]
 
 MAX_DEPTH: Final = 100
 """How deep values nest in what is told."""
@@ -28,12 +28,35 @@ MAX_OBJECTS: Final = 3
 """How many objects may stand in one another: two that hold each other would have no end."""
 
 
-def tell_results(results: Iterable[Handled]) -> list[dict[str, Any]]:
-    """Each part and what became of it, in wire order."""
-    return [tell_part(handled) for handled in results]
+GENERIC: Final = "the upload failed on the side of the service"
 
 
-def tell_part(handled: Handled) -> dict[str, Any]:
+def for_clients(error: BaseException) -> str:
+    """What a client may hear of a failure: what is of this side may name addresses and paths."""
+    is_meant = isinstance(error, Rejected | CommitFailed)  # these say what is written for clients
+    if isinstance(error, MultipartError) and (is_meant or error.status < 500):
+        return str(error)
+    return GENERIC
+
+
+def tell_cause(error: BaseException) -> str:
+    """A failure for those who run this: that of a commit with what made it fail."""
+    cause = error.__cause__ if isinstance(error, CommitFailed) else None
+    return str(error) if cause is None else f"{error}: {type(cause).__name__}: {tell_cause(cause)}"
+
+
+def _plain(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def tell_results(
+    results: Iterable[Handled], say: Callable[[BaseException], str] = _plain
+) -> list[dict[str, Any]]:
+    """Each part and what became of it, in wire order. `say` has words for each that failed."""
+    return [tell_part(handled, say) for handled in results]
+
+
+def tell_part(handled: Handled, say: Callable[[BaseException], str] = _plain) -> dict[str, Any]:
     """One part; keys that say nothing are left out."""
     info = handled.part
     told: dict[str, Any] = {
@@ -46,9 +69,9 @@ def tell_part(handled: Handled) -> dict[str, Any]:
     }
     told = {key: value for key, value in told.items() if value is not None}
     if handled.error is not None:
-        told["error"] = str(handled.error) or type(handled.error).__name__
+        told["error"] = say(handled.error)
     elif isinstance(handled.value, Results):
-        told["parts"] = tell_results(handled.value)
+        told["parts"] = tell_results(handled.value, say)
     else:
         told["value"] = tell(handled.value)
     return told

@@ -6,14 +6,28 @@ import errno
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
 
-from mpflow import CommitFailed, LimitExceeded, MalformedBody, MultipartReader, PartRef, Rejected
+from mpflow import (
+    CommitFailed,
+    InvalidContent,
+    LimitExceeded,
+    MalformedBody,
+    MultipartReader,
+    Part,
+    PartRef,
+    Rejected,
+    RouteError,
+    Router,
+    ServiceFailed,
+)
+from mpflow.cli import dispatch
 from mpflow.cli.app import App, refuse
 from mpflow.cli.inbox import JSON_DEPTH, Inbox
+from mpflow.cli.routed import Routed
 from mpflow.testing import Bytewise, PartSpec, body, content_type_of, nested
 from tests.cli.asgi import Client
 
@@ -493,3 +507,43 @@ async def test_what_the_disk_refuses(number: int, status: int) -> None:
     assert found == status
     assert document["error"].endswith(f": {os.strerror(number)}")
     assert "/a/path" not in document["error"]
+
+
+async def test_what_services_say_is_logged_and_kept_from_the_client(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secret = "expected POST 'http://10.0.0.1/' to be answered with 2xx, got 500"
+    for error in (ServiceFailed(secret), RouteError(secret)):
+        status, document, _ = told(error)
+        assert status == document["status"] == error.status
+        assert document["error"] == "the upload failed on the side of the service"
+        assert secret in caplog.text
+        caplog.clear()
+    failed = CommitFailed([], None, [])
+    failed.__cause__ = ServiceFailed(secret)
+    _, document, _ = told(failed)
+    assert document["error"] == str(failed)
+    assert f"{failed}: ServiceFailed: {secret}" in caplog.text
+    caplog.clear()
+    failed.__cause__ = OSError(5, "Input/output error", "/a/path")
+    told(failed)
+    assert f"{failed}: OSError: [Errno 5] Input/output error: '/a/path'" in caplog.text
+
+
+async def test_a_failure_of_a_service_that_was_collected_is_kept_from_the_client() -> None:
+    async def broken(part: Part) -> None:
+        raise ServiceFailed("http://10.0.0.1/") if part.name == "a" else InvalidContent("no JSON")
+
+    router = Router()
+    router.add(broken, on_error="collect")
+    reader = MultipartReader(body([("a", ""), ("b", "")]), content_type_of())
+    one, other = (await Routed(router).take(reader))["parts"]
+    assert one["error"] == "the upload failed on the side of the service"
+    assert "no JSON" in other["error"]
+
+
+async def test_the_command_tells_why_a_commit_failed() -> None:
+    failed = CommitFailed([], None, [])
+    failed.__cause__ = OSError(5, "Input/output error")
+    said = f"{failed}: OSError: [Errno 5] Input/output error"
+    assert dispatch._explain(failed, cast("Any", None)) == said  # pyright: ignore[reportPrivateUsage]
