@@ -70,6 +70,9 @@ class _Branching(Transaction):
     def _position(self) -> int:
         return self._part.index
 
+    def _place(self, record: Record) -> int:
+        return self._records.index(record)
+
     def _limits(self) -> Limits:
         return self._part.level.budget.limits
 

@@ -82,6 +82,10 @@ class Transaction(ABC):
         """The index of the part that the pump is at."""
         return len(self._records)
 
+    def _place(self, record: Record) -> int:
+        """Which comes first of the records that have one index."""
+        return 0
+
     def _observer(self) -> tuple[Observer | None, tuple[int, ...], str]:
         """Who observes, the path of the part around, and the content type. By default nobody."""
         return None, (), ""
@@ -307,8 +311,10 @@ class Transaction(ABC):
         """
         before: object = None
         quiet = 0
+        # Only these can come before what failed: parts that come meanwhile come behind it.
+        waiting = [record for record in self._records if not record.settled]
         for passes in range(MAX_PASSES):
-            now = None if self._frozen else self._earlier(error)
+            now = None if self._frozen else self._earlier(error, waiting)
             quiet = quiet + 1 if now == before else 0
             before = now
             if passes >= 2 and (not now or quiet >= QUIET_PASSES):
@@ -316,21 +322,24 @@ class Transaction(ABC):
             self._stir()
             await cancel_shielded_checkpoint()
 
-    def _earlier(self, error: BaseException | None) -> list[tuple[int, bool, int]]:
+    def _earlier(
+        self, error: BaseException | None, waiting: list[Record]
+    ) -> list[tuple[int, bool, int]]:
         """How far those handlers are whose failure would win, and that may still fail."""
         first = min(self._ranked(error), default=None)
         if first is None:
             return []
         return [
-            (place, record.scope is not None, record.stirs)
-            for place, record in enumerate(self._records)
-            if not record.settled and (record.info.index, 1, place) < first
+            (self._place(record), record.scope is not None, record.stirs)
+            for record in waiting
+            if not record.settled and (record.info.index, 1, self._place(record)) < first
             and record not in self._poisoned and not record.held_back
         ]  # fmt: skip
 
     def _ranked(self, error: BaseException | None) -> dict[tuple[int, int, int], BaseException]:
         """What failed, by the place of its part; the flow's own comes before its handlers'."""
-        ranked = {(r.info.index, 1, self._records.index(r)): e for r, e in self._failures}
+        # Of a handler that failed twice, its first: that is the last that is put in.
+        ranked = {(r.info.index, 1, self._place(r)): e for r, e in reversed(self._failures)}
         if error is not None:
             ranked[self._position, 0, 0] = error
         return ranked
