@@ -55,8 +55,8 @@ class MultipartWriter:
     are checked while it is written, and so is every body for the boundary: `WriteError` where
     either is wrong, before a byte of it goes out; in a stream, before that chunk. What is not
     searched: files on a disk that were changed last before the boundary was made here, at random,
-    since they cannot hold it. Files that are given open are read from where they stand, and not closed; paths are opened and closed. Each
-    is read in worker threads.
+    since they cannot hold it. Files that are given open are read from where they stand, and not
+    closed; paths are opened and closed. Each is read in worker threads.
     """
 
     def __init__(
