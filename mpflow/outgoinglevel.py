@@ -67,9 +67,9 @@ class Level:
         self._path = path
         self.ready: deque[bytes] = deque()
         """Chunks to give out."""
-        self.made = 0
+        self.made: int = 0
         """Bytes of all chunks, those to come of the batch as well."""
-        self.ended = False
+        self.ended: bool = False
         self.reading: Reading | None = None
         """What reads the part that is open, if one is."""
         self._payload: Payload | None = None  # the one that is at hand

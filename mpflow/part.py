@@ -84,7 +84,7 @@ class Part(Described, Values, ByteReceiveStream):
     def __init__(
         self, info: PartInfo, body: Body | None, *, level: Level, data: bytes = b""
     ) -> None:
-        self.info = info
+        self.info: PartInfo = info
         self.level = level
         # Not later: a field that comes after this part says nothing of it.
         self.default_charset: str | None = level.charset

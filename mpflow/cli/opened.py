@@ -63,10 +63,10 @@ class Input(ByteReceiveStream):
         self._waits = stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode)
         self._waits = self._waits or os.isatty(fd)
         self.size: int | None = None
-        self.header_size = 0  # bytes up to the end of the first blank line that was received
+        self.header_size: int = 0  # bytes up to the end of the first blank line that was received
         self._last: bytes | None = None  # bytes received, where a blank line may have begun
         self._received = 0  # bytes before a blank line has come
-        self.body_start = 0  # where the body begins, after what was skipped and a header block
+        self.body_start: int = 0  # where the body begins, after what was skipped and a header block
         if stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - os.lseek(fd, 0, os.SEEK_CUR))
 

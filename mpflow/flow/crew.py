@@ -139,7 +139,7 @@ class Crew(Pool):
 
     def refuse(self, record: Record, error: Exception) -> None:
         """A record that was not submitted, and will not be, has failed."""
-        self.unanswered += 1
+        self.unqueued()
         self._keep_failure(record, error)
 
     def _keep_failure(self, record: Record, error: BaseException) -> None:

@@ -144,6 +144,10 @@ class Pool(ABC):
         if not self.unanswered and self._changed is not None:
             self._changed.set()
 
+    def unqueued(self) -> None:
+        """A record that is not submitted will have an answer all the same."""
+        self.unanswered += 1
+
     async def all_answered(self) -> None:
         """Wait until every record has its answer."""
         while self.unanswered:
