@@ -166,7 +166,8 @@ def test_as_a_program(backend: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("backend", "kind"), [("asyncio", "nameless"), ("trio", "temporary")])
 def test_killed_at_each_step(backend: str, kind: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.killed_uploads", backend, str(tmp_path), kind]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     trials: list[dict[str, Any]] = json.loads(done.stdout)
     whole = sorted(["before"] + ["upload"] * len(PHOTOS))

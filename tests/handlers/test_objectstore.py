@@ -568,7 +568,7 @@ def test_memory(bucket: Bucket, backend: str) -> None:
         [sys.executable, "-m", "tests.handlers.storing", backend, bucket.endpoint, bucket.name],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
