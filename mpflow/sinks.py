@@ -107,7 +107,7 @@ def _whole(write: Callable[[Any], Awaitable[Any]], file: Any) -> Send:
 async def _writable(file: io.RawIOBase) -> None:
     try:
         await wait_writable(file.fileno())
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # some event loops wait for no descriptor
         raise TypeError(
             "expected a blocking file, or one whose descriptor can be waited for, "
             f"got {type(file).__name__}: {error}"

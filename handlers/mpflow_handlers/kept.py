@@ -86,8 +86,11 @@ class Kept:
         with self._lock:
             self._refuse_closed()
             if hold:
+                # It outlives this call: `close` closes it.
+                file = tempfile.TemporaryFile(  # noqa: SIM115 - closed by `close`
+                    buffering=0, prefix=PREFIX, dir=directory
+                )
                 # On POSIX it is a FileIO where there is no buffer, whatever the stubs say.
-                file = tempfile.TemporaryFile(buffering=0, prefix=PREFIX, dir=directory)  # noqa: SIM115
                 assert isinstance(file, io.FileIO)
                 self._file = file
             else:

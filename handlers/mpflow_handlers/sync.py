@@ -30,7 +30,8 @@ _BUFFER: Final = 64 * 1024
 def _check_function(function: object) -> None:
     if not callable(function):
         raise RouteError(f"expected a function, got {function!r:.60}")
-    for code in (_unwrapped(function), getattr(function, "__call__", None)):  # noqa: B004
+    inner = _unwrapped(function)
+    for code in (inner, getattr(type(inner), "__call__", None)):  # noqa: B004 - what it is, not if
         if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
             raise RouteError("expected a function that blocks, got an async one: it is a handler")
         if inspect.isgeneratorfunction(code):

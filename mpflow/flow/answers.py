@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import anyio
 from anyio.lowlevel import cancel_shielded_checkpoint
@@ -30,15 +30,15 @@ __all__ = [
 
 def context_manager_of(record: Record) -> AbstractAsyncContextManager[Any]:
     """What a two-phase handler gives for the record's part."""
-    made: Any = record.call()
+    made: object = record.call()
     if is_context_manager(made):
-        return made  # type: ignore[no-any-return] # it has __aenter__
+        return made
     raise RouteError(
         f"expected {record.route.name} to give an async context manager, got {type(made).__name__}"
     )
 
 
-def is_context_manager(made: object) -> bool:
+def is_context_manager(made: object) -> TypeGuard[AbstractAsyncContextManager[Any]]:
     return hasattr(type(made), "__aenter__")
 
 

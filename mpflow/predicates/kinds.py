@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-class Predicate:
+class Predicate(ABC):
     """The base of all predicates: call one with a `PartInfo`, get a bool.
 
     `a & b`, `a | b` and `~a` compose; the left side is asked first and the right side only if it
@@ -47,9 +48,9 @@ class Predicate:
 
     __slots__ = ()
 
+    @abstractmethod
     def __call__(self, info: PartInfo, /) -> bool:
         """Whether the part fits. Each kind answers for itself; the base has no answer."""
-        raise NotImplementedError
 
     def __and__(self, other: PredicateLike) -> Predicate:
         return And(_flat(And, self, as_predicate(other)))
