@@ -125,5 +125,5 @@ class _Branching(Transaction):
     def _poison(self, error: BaseException) -> None:
         for record in self._records:
             if record.whole_at is None and record.channel is not None:
-                self._poisoned.add(record)
+                self._verdict.poisoned.add(record)
                 record.channel.fail(error)

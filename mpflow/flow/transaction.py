@@ -1,7 +1,6 @@
 """`Transaction`: all handlers of a flow answer, then all commit, or all roll back.
 
-Knows: the two phases, and which failure wins.
-Must not know: where parts come from.
+Knows: the two phases. Must not know: where parts come from, or which failure wins.
 """
 
 from __future__ import annotations
@@ -10,31 +9,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Self
 
 import anyio
-from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from mpflow.errors import FlowAborted, HandlerCancelled, RolledBack, RouteError
 from mpflow.flow.crew import Crew
 from mpflow.flow.decisions import Decisions
-from mpflow.flow.notes import add_note, shown
 from mpflow.flow.patience import Patience
 from mpflow.flow.record import Record
 from mpflow.flow.reporter import Reporter
+from mpflow.flow.verdict import Verdict
 from mpflow.flow.watch import Watch, loop_clock
 from mpflow.reports import Observer
 from mpflow.spool import Spool
 from mpflow.wire.limits import Limits
 
 __all__ = ["Transaction"]
-
-QUIET_PASSES: Final = 10
-"""Passes of the scheduler without a sign of an earlier handler, after which a failure stands."""
-MAX_PASSES: Final = 200
-"""Passes after which it stands in any case."""
-MAX_NOTES: Final = 10
-"""How many of the other failures are noted on the one that is raised."""
 
 
 class Transaction(ABC):
@@ -52,13 +44,11 @@ class Transaction(ABC):
         self._slots = slots
         self._parent = parent
         self._records: list[Record] = []
-        self._failures: list[tuple[Record, BaseException]] = []
-        self._late: list[tuple[Record, BaseException]] = []
         self._error: BaseException | None = None  # the flow's own: of the wire, a route, a clock
-        self._poisoned: set[Record] = set()  # whose parts will never be whole
         self._broken: BaseException | None = None  # what the commit failed with
         self._state = "new"
-        self._frozen = self._aborting = self._aborted = False
+        self._aborting = self._aborted = False
+        self._verdict = Verdict(self._records, parent, lambda: self._position, self._place)
         self._phase = anyio.CancelScope()
         self._patience = Patience()
         self._watching: anyio.CancelScope | None = None
@@ -220,17 +210,17 @@ class Transaction(ABC):
                 self._parent.crew.unnest(self._parent)
         if error is None:
             error = self._error
-        if error is None and not self._failures:
+        if error is None and not self._verdict.failures:
             return None
         if error is not None:
             self._poison(error)
         if error is None or isinstance(error, Exception):
-            await self._patience.outlast(partial(self._listen, error))
-        self._frozen = True
-        self._stir()
+            await self._patience.outlast(partial(self._verdict.listen, error))
+        self._verdict.is_final = True
+        self._verdict.stir()
         if self._error is not None and not isinstance(self._error, Exception):
             return self._error  # of the observer
-        return self._winner(error)
+        return self._verdict.winner(error)
 
     async def _expect_answers(self) -> None:
         """Nothing is lost in silence: a handler that ended has answered, or has failed."""
@@ -259,23 +249,19 @@ class Transaction(ABC):
 
     def _on_failure(self, record: Record, error: BaseException) -> None:
         """A handler failed. Others may fail in the next passes; then all are cancelled."""
-        if self._frozen or record in self._poisoned:
-            self._late.append((record, error))
-            return
-        self._failures.append((record, error))
-        if self._state == "running":
+        if self._verdict.add(record, error) and self._state == "running":
             self._start_abort()
 
     def _condemn(self, error: BaseException) -> None:
         """End the flow with an error of its own."""
-        if self._error is None and not self._frozen:
+        if self._error is None and not self._verdict.is_final:
             self._error = error
             self._poison(error)
             self._start_abort()
 
     def _interrupt(self, error: BaseException) -> None:
         """The observer raised KeyboardInterrupt or its like: decide all there is, then raise it."""
-        if self._state == "running" and not self._frozen:
+        if self._state == "running" and not self._verdict.is_final:
             if self._error is None or isinstance(self._error, Exception):
                 self._error = error
             self._start_abort()
@@ -288,7 +274,7 @@ class Transaction(ABC):
         if record is None or record.channel is None or not isinstance(error, Exception):
             return
         if record.whole_at is None and not record.settled:
-            self._poisoned.add(record)
+            self._verdict.poisoned.add(record)
             record.channel.fail(error)
 
     def _start_abort(self) -> None:
@@ -298,75 +284,9 @@ class Transaction(ABC):
 
     async def _abort(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._listen(self._error)
-        self._frozen = True
+            await self._verdict.listen(self._error)
+        self._verdict.is_final = True
         self._phase.cancel()
-
-    async def _listen(self, error: BaseException | None) -> None:
-        """Let parts before the one that failed fail as well, so that chance decides nothing.
-
-        Two passes, then as many as those parts go on in: until they have neither started nor
-        ended for `QUIET_PASSES`, nor anything in the flows inside them. A handler that waits for
-        something outside is not waited for.
-        """
-        before: object = None
-        quiet = 0
-        # Only these can come before what failed: parts that come meanwhile come behind it.
-        waiting = [record for record in self._records if not record.settled]
-        for passes in range(MAX_PASSES):
-            now = None if self._frozen else self._earlier(error, waiting)
-            quiet = quiet + 1 if now == before else 0
-            before = now
-            if passes >= 2 and (not now or quiet >= QUIET_PASSES):
-                return
-            self._stir()
-            await cancel_shielded_checkpoint()
-
-    def _earlier(
-        self, error: BaseException | None, waiting: list[Record]
-    ) -> list[tuple[int, bool, int]]:
-        """How far those handlers are whose failure would win, and that may still fail."""
-        first = min(self._ranked(error), default=None)
-        if first is None:
-            return []
-        return [
-            (self._place(record), record.scope is not None, record.stirs)
-            for record in waiting
-            if not record.settled and (record.info.index, 1, self._place(record)) < first
-            and record not in self._poisoned and not record.held_back
-        ]  # fmt: skip
-
-    def _ranked(self, error: BaseException | None) -> dict[tuple[int, int, int], BaseException]:
-        """What failed, by the place of its part; the flow's own comes before its handlers'."""
-        # Of a handler that failed twice, its first: that is the last that is put in.
-        ranked = {(r.info.index, 1, self._place(r)): e for r, e in reversed(self._failures)}
-        if error is not None:
-            ranked[self._position, 0, 0] = error
-        return ranked
-
-    def _stir(self) -> None:
-        """Tell the flows around that something happens in the part that this is inside of."""
-        record = self._parent
-        while record is not None:
-            record.stirs += 1
-            record = record.crew.within
-
-    def _winner(self, error: BaseException | None) -> BaseException:
-        """Of what failed before the cancellation, the earliest part's; the rest become notes."""
-        if error is not None and not isinstance(error, Exception):
-            return error
-        failed = list(self._failures)
-        fatal = [e for _, e in failed + self._late if not isinstance(e, Exception)]
-        if fatal:
-            return fatal[0]
-        ranked = self._ranked(error)
-        winner = ranked[min(ranked)]
-        others = [(r, e) for r, e in failed + self._late if e is not winner]
-        for record, other in others[:MAX_NOTES]:
-            add_note(winner, f"also failed: {record.info.ref}: {shown(other)}")
-        if error is not None and error is not winner:
-            add_note(winner, f"also failed: {shown(error)}")
-        return winner
 
     # -- the second phase ---------------------------------------------------------------------
 
@@ -404,7 +324,7 @@ class Transaction(ABC):
         if interruption is not None:
             self._patience.give_way(interruption)
             return interruption
-        return self._winner(None) if self._failures else None
+        return self._verdict.winner(None) if self._verdict.failures else None
 
     def _expect_open(self, verb: str) -> None:
         if self._state != "open":
@@ -423,9 +343,9 @@ class Transaction(ABC):
                 record.reason = reason
                 record.scope.cancel()
         await self._decisions.roll_back(self._records, reason)
-        self._stir()
+        self._verdict.stir()
         await self._patience.outlast(self._crew.join)
-        self._stir()
+        self._verdict.stir()
 
     def _told(self, reason: BaseException) -> BaseException:
         """What handlers are told: where the flow around rolls this one back, its own reason."""
@@ -448,7 +368,7 @@ class Transaction(ABC):
                 if exc is None:
                     await self.commit()
                 else:
-                    self._note_failures(exc)
+                    self._verdict.note_on(exc)
                     await self._undo(exc)
             elif self._aborted and exc is None:
                 late = self._late_failure()
@@ -467,13 +387,8 @@ class Transaction(ABC):
                 self._patience.give_way(raised)
             self._patience.end()
 
-    def _note_failures(self, error: BaseException) -> None:
-        """The block fails for a reason of its own: who failed meanwhile is noted on it."""
-        for record, other in self._failures[:MAX_NOTES]:
-            add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
-
     async def _close(self) -> None:
-        self._frozen = True
+        self._verdict.is_final = True
         await self._patience.outlast(self._crew.join)
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)

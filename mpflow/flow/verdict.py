@@ -1,0 +1,128 @@
+"""`Verdict`: which of a flow's failures reaches the caller.
+
+Knows: what failed when and in which part, and for how long others may still come before it.
+Must not know: how handlers are run or cancelled, or what is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+from anyio.lowlevel import cancel_shielded_checkpoint
+
+from mpflow.flow.notes import add_note, shown
+from mpflow.flow.record import Record
+
+__all__ = ["Verdict"]
+
+QUIET_PASSES: Final = 10
+"""Passes of the scheduler without a sign of an earlier handler, after which a failure stands."""
+MAX_PASSES: Final = 200
+"""Passes after which it stands in any case."""
+MAX_NOTES: Final = 10
+"""How many of the other failures are noted on the one that is raised."""
+
+
+@attrs.define(eq=False)
+class Verdict:
+    """Collects the failures of one flow, and judges them.
+
+    `position` tells the index of the part that the pump is at, `place` which comes first of the
+    records that have one index. `parent` is the record of the part around.
+    """
+
+    records: list[Record]
+    parent: Record | None
+    position: Callable[[], int]
+    place: Callable[[Record], int]
+    failures: list[tuple[Record, BaseException]] = attrs.field(
+        factory=list[tuple[Record, BaseException]]
+    )
+    poisoned: set[Record] = attrs.field(factory=set[Record])
+    """Records whose parts will never be whole: what they fail with says nothing new."""
+    is_final: bool = False
+    """Set once it is judged: what fails from then on is a note at most."""
+    _late: list[tuple[Record, BaseException]] = attrs.field(
+        factory=list[tuple[Record, BaseException]]
+    )
+
+    def add(self, record: Record, error: BaseException) -> bool:
+        """A handler failed; whether that counts."""
+        if self.is_final or record in self.poisoned:
+            self._late.append((record, error))
+            return False
+        self.failures.append((record, error))
+        return True
+
+    async def listen(self, error: BaseException | None) -> None:
+        """Let parts before the one that failed fail as well, so that chance decides nothing.
+
+        Two passes, then as many as those parts go on in: until they have neither started nor
+        ended for `QUIET_PASSES`, nor anything in the flows inside them. A handler that waits for
+        something outside is not waited for.
+        """
+        before: object = None
+        quiet = 0
+        # Only these can come before what failed: parts that come meanwhile come behind it.
+        waiting = [record for record in self.records if not record.settled]
+        for passes in range(MAX_PASSES):
+            now = None if self.is_final else self._earlier(error, waiting)
+            quiet = quiet + 1 if now == before else 0
+            before = now
+            if passes >= 2 and (not now or quiet >= QUIET_PASSES):
+                return
+            self.stir()
+            await cancel_shielded_checkpoint()
+
+    def _earlier(
+        self, error: BaseException | None, waiting: list[Record]
+    ) -> list[tuple[int, bool, int]]:
+        """How far those handlers are whose failure would win, and that may still fail."""
+        first = min(self._ranked(error), default=None)
+        if first is None:
+            return []
+        return [
+            (self.place(record), record.scope is not None, record.stirs)
+            for record in waiting
+            if not record.settled and (record.info.index, 1, self.place(record)) < first
+            and record not in self.poisoned and not record.held_back
+        ]  # fmt: skip
+
+    def _ranked(self, error: BaseException | None) -> dict[tuple[int, int, int], BaseException]:
+        """What failed, by the place of its part; the flow's own comes before its handlers'."""
+        # Of a handler that failed twice, its first: that is the last that is put in.
+        ranked = {(r.info.index, 1, self.place(r)): e for r, e in reversed(self.failures)}
+        if error is not None:
+            ranked[self.position(), 0, 0] = error
+        return ranked
+
+    def stir(self) -> None:
+        """Tell the flows around that something happens in the part that this is inside of."""
+        record = self.parent
+        while record is not None:
+            record.stirs += 1
+            record = record.crew.within
+
+    def winner(self, error: BaseException | None) -> BaseException:
+        """Of what failed before the cancellation, the earliest part's; the rest become notes."""
+        if error is not None and not isinstance(error, Exception):
+            return error
+        failed = list(self.failures)
+        fatal = [e for _, e in failed + self._late if not isinstance(e, Exception)]
+        if fatal:
+            return fatal[0]
+        ranked = self._ranked(error)
+        winner = ranked[min(ranked)]
+        others = [(r, e) for r, e in failed + self._late if e is not winner]
+        for record, other in others[:MAX_NOTES]:
+            add_note(winner, f"also failed: {record.info.ref}: {shown(other)}")
+        if error is not None and error is not winner:
+            add_note(winner, f"also failed: {shown(error)}")
+        return winner
+
+    def note_on(self, error: BaseException) -> None:
+        """The block fails for a reason of its own: who failed meanwhile is noted on it."""
+        for record, other in self.failures[:MAX_NOTES]:
+            add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
