@@ -24,18 +24,19 @@ __all__ = ["Field", "class_of", "fields_of", "record_in"]
 _MANY: Final[Mapping[Any, Callable[[list[Any]], Any]]] = {
     list: list,
     tuple: tuple,
-    collections.abc.Sequence: list,
-    collections.abc.Collection: list,
-    collections.abc.Iterable: list,
-    collections.abc.MutableSequence: list,
-}
-_MANY_IF_SAID: Final[Mapping[Any, Callable[[list[Any]], Any]]] = {
-    collections.deque: collections.deque,
     set: set,
     frozenset: frozenset,
+    collections.deque: collections.deque,
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Collection: list,
+    collections.abc.Reversible: list,
+    collections.abc.Container: list,
+    collections.abc.Iterable: list,
     collections.abc.Set: frozenset,
     collections.abc.MutableSet: set,
 }
+_HASHING: Final = frozenset({set, frozenset})
 
 
 @attrs.frozen
@@ -53,6 +54,11 @@ class Field:
     is_optional: bool
     is_checked: bool
     """Whether values must be of the type: where the class converts them, that is its affair."""
+
+    @property
+    def needs_hashes(self) -> bool:
+        """Whether the values go into a set."""
+        return self.gather in _HASHING
 
     @property
     def is_required(self) -> bool:
@@ -199,20 +205,27 @@ def _field(
             raise RouteError(f"expected a default of the field {name!r}, as its key is None")
         return None
     is_optional = any(arm in (None, type(None)) for arm in arms(hint))
-    gather, element = (None, bare(hint)) if many is False else _many(hint, is_said=many is True)
+    gather, element = (None, bare(hint)) if many is False else _many(hint)
     if many is True and gather is None:
         raise RouteError(
-            f"expected the field {name!r} of many parts as a list[...] or a tuple or set"
+            f"expected the field {name!r} of many parts as a list[...], a tuple[..., ...], a set, "
+            f"a deque or what these are"
+        )
+    inner = record_in(element)
+    if gather in _HASHING and inner is not None and class_of(inner).__hash__ is None:
+        raise RouteError(
+            f"expected a class that can be in a set for the field {name!r}, and "
+            f"{class_of(inner).__name__} has no hash (a frozen one has)"
         )
     return Field(name, key, element, gather, has_default, is_optional, is_checked)
 
 
-def _many(hint: Any, *, is_said: bool) -> tuple[Callable[[list[Any]], Any] | None, Any]:
+def _many(hint: Any) -> tuple[Callable[[list[Any]], Any] | None, Any]:
     """For `list[T]` and its like, or one or None, what makes one of many values, and T."""
     others = [arm for arm in arms(hint) if arm not in (None, type(None))]
     one = others[0] if len(others) == 1 else None
     origin, args = typing.get_origin(one) or one, typing.get_args(one)
-    gather = _MANY.get(origin) or (_MANY_IF_SAID.get(origin) if is_said else None)
+    gather = _MANY.get(origin)
     if gather is None:
         return None, bare(hint)
     if not args:

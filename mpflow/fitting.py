@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from mpflow.errors import excerpt
 
-__all__ = ["admits", "arms", "bare", "fits", "shown"]
+__all__ = ["admits", "arms", "bare", "fits", "is_hashable", "shown"]
 
 
 def bare(hint: Any) -> Any:
@@ -51,6 +51,15 @@ def admits(error: BaseException, hint: Any) -> bool:
         isinstance(arm, type) and issubclass(arm, BaseException) and isinstance(error, arm)
         for arm in named
     )
+
+
+def is_hashable(value: object) -> bool:
+    """Whether the value can be in a set. A list in a tuple tells that only when it is asked."""
+    try:
+        hash(value)
+    except Exception:
+        return False
+    return True
 
 
 def _fits(value: object, hint: Any) -> bool:

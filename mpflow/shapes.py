@@ -15,7 +15,7 @@ import attrs
 
 from mpflow.errors import MissingParts, PartRef, ResultsMismatch, RouteError, excerpt
 from mpflow.fields import Field, class_of, fields_of, record_in
-from mpflow.fitting import admits, fits, shown
+from mpflow.fitting import admits, fits, is_hashable, shown
 
 __all__ = ["Declares", "Filed", "Item", "Shape"]
 
@@ -60,9 +60,9 @@ class Shape:
 
     A field is filled from the part of the key that is its name, or that its metadata names
     (`metadata={"key": ...}`; None leaves it to its default). `T` asks for one part, `T | None` or
-    a default for one or none, `list[T]` and `tuple[T, ...]` for any number, unless the metadata
-    says `"many": False`; a set or a deque is the value of one part, unless it says
-    `"many": True`. Where `T` is such a class itself, the `Results` of a `Nested` are put into it.
+    a default for one or none, `list[T]`, `tuple[T, ...]`, a set or a deque for any number, unless
+    the metadata says `"many": False`: then it is the value of one part. Where `T` is such a class
+    itself, the `Results` of a `Nested` are put into it.
     """
 
     cls: type[Any]
@@ -160,6 +160,11 @@ def _value(item: Item, field: Field, where: str, faults: _Faults) -> Any:
     if field.is_checked and not fits(item.value, field.type):
         faults.wrong.append(
             f"{where}: expected {shown(field.type)}, got {type(item.value).__name__} "
+            f"from {item.ref}"
+        )
+    elif field.needs_hashes and not is_hashable(item.value):
+        faults.wrong.append(
+            f"{where}: expected a value that can be in a set, got {type(item.value).__name__} "
             f"from {item.ref}"
         )
     return item.value

@@ -8,7 +8,16 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import (
+    Collection,
+    Container,
+    Iterable,
+    MutableSequence,
+    MutableSet,
+    Reversible,
+    Sequence,
+)
+from collections.abc import Set as AbstractSet
 from dataclasses import InitVar, dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypeVar
 
@@ -253,7 +262,7 @@ def test_one_part_whose_value_is_a_list() -> None:
     class Listed:
         numbers: list[int] = attrs.field(metadata={"many": False})
         pair: tuple[int, str]
-        unique: frozenset[int]
+        unique: frozenset[int] = attrs.field(metadata={"many": False})
 
     came = results(("numbers", [1, 2]), ("pair", (1, "a")), ("unique", frozenset({1})))
     assert came.into(Listed) == Listed([1, 2], (1, "a"), frozenset({1}))
@@ -699,16 +708,72 @@ def test_type_variables_over_two_classes(cls: Any) -> None:
 
 @dataclass
 class Gathered:
-    a: set[int] = dataclasses.field(metadata={"many": True})
-    b: frozenset[int] = dataclasses.field(metadata={"many": True})
-    c: deque[int] = dataclasses.field(metadata={"many": True})
+    a: set[int]
+    b: frozenset[int]
+    c: deque[int]
 
 
-def test_sets_and_deques_take_many_where_that_is_said() -> None:
-    came = results(("a", 1), ("a", 2), ("b", 3), ("b", 4), ("c", 5), ("c", 6))
+def test_sets_and_deques_take_many() -> None:
+    came = results(("a", 1), ("a", 2), ("a", 2), ("b", 3), ("b", 4), ("c", 5), ("c", 6))
     assert came.into(Gathered) == Gathered({1, 2}, frozenset({3, 4}), deque([5, 6]))
     with pytest.raises(ResultsMismatch, match=r"a\[1\]: expected int"):
         results(("a", 1), ("a", "x"), keys=["b", "c"]).into(Gathered)
+    empty = results(keys=["a", "b", "c"]).into(Gathered)
+    assert empty == Gathered(set(), frozenset(), deque())
+    assert type(empty.b) is frozenset
+    assert Shape.of(Gathered).single == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("hint", "made"),
+    [
+        (set, {1, 2}),
+        (set[int] | None, {1, 2}),
+        (deque[int] | None, deque([1, 2])),
+        (AbstractSet[int], frozenset({1, 2})),
+        (MutableSet[int], {1, 2}),
+        (MutableSequence[int], [1, 2]),
+        (Collection[int], [1, 2]),
+        (Iterable[int], [1, 2]),
+        (Reversible[int], [1, 2]),
+        (Container[int], [1, 2]),
+    ],
+    ids=str,
+)
+def test_each_container_takes_many(hint: Any, made: Any) -> None:
+    cls = attrs.make_class("Held", {"a": attrs.field(type=hint)})
+    value = results(("a", 1), ("a", 2)).into(cls).a
+    assert value == made
+    assert type(value) is type(made)
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2}, frozenset({1}), deque([1])], ids=lambda value: type(value).__name__
+)
+def test_one_part_whose_value_is_a_set_or_a_deque(value: Any) -> None:
+    field = attrs.field(type=type(value)[int], metadata={"many": False})
+    cls = attrs.make_class("Whole", {"a": field})
+    assert results(("a", value)).into(cls).a is value
+    with pytest.raises(ResultsMismatch, match="a: expected one part, got 2"):
+        results(("a", value), ("a", value)).into(cls)
+    with pytest.raises(MissingParts):
+        results(keys=["a"]).into(cls)
+
+
+@pytest.mark.parametrize("value", [[1], {}, ([],)], ids=str)
+def test_what_cannot_be_in_a_set_is_told_by_its_part(value: Any) -> None:
+    cls = attrs.make_class("Held", {"a": attrs.field(type=set[Any])})
+    told = f"a[1]: expected a value that can be in a set, got {type(value).__name__} from part 1"
+    with pytest.raises(ResultsMismatch, match=re.escape(told)):
+        results(("a", 1), ("a", value)).into(cls)
+
+
+def test_a_class_that_cannot_be_in_a_set() -> None:
+    with pytest.raises(RouteError, match="the field 'a', and Gathered has no hash"):
+        Shape.of(attrs.make_class("Held", {"a": attrs.field(type=set[Gathered])}))
+    photos = attrs.make_class("Held", {"a": attrs.field(type=frozenset[Photo])})
+    came = results(("a", results(("path", "x"))), ("a", results(("path", "x"))))
+    assert came.into(photos).a == frozenset({Photo("x")})
 
 
 def test_an_instance_that_has_no_hash_is_no_class() -> None:
