@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from mpflow.errors import excerpt
 
-__all__ = ["admits", "arms", "bare", "fits", "is_hashable", "shown"]
+__all__ = ["admits", "arms", "bare", "fits", "is_hashable", "places", "shown"]
 
 
 def bare(hint: Any) -> Any:
@@ -60,6 +60,20 @@ def is_hashable(value: object) -> bool:
     except Exception:
         return False
     return True
+
+
+def places(hint: Any, count: int) -> tuple[Any, ...] | None:
+    """The types of what a tuple of that length holds, where the type asks for such a one."""
+    found: list[tuple[Any, ...]] = []
+    for arm in arms(hint):
+        args = typing.get_args(arm)
+        if typing.get_origin(arm) is not tuple or any(map(_is_unpacked, args)):
+            continue
+        if len(args) == 2 and args[1] is Ellipsis:
+            args = args[:1] * count
+        if len(args) == count:
+            found.append(args)
+    return found[0] if len(found) == 1 else None
 
 
 def _fits(value: object, hint: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Concatenate, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Concatenate, TypeAlias, TypeVar, Unpack, cast, overload
 
 import attrs
 
@@ -30,7 +30,8 @@ from mpflow.predicates import (
 from mpflow.predicates.implication import literal_name, split_name
 from mpflow.registration import check_observer, check_reachable, check_size, needs_said
 from mpflow.reports import Observer
-from mpflow.routes import Handler, Needs, OnError, Order, Route
+from mpflow.routes import Handler, Needs, OnError, Order, Route, needs_of
+from mpflow.shapes import Inside
 from mpflow.signatures import check_handler, handler_name
 from mpflow.wire.limits import Limits
 
@@ -224,15 +225,15 @@ class RouteTable:
         """Whether the `_charset_` of a form is the flow's own to take: no route names it."""
         return all(literal_name(route.predicate) != "_charset_" for route in self._routes)
 
-    def inside(self, key: str) -> Iterator[RouteTable]:
+    def inside(self, key: str) -> Iterator[Inside]:
         """The routers that handlers of the key give the results of, such as `Nested`.
 
-        Known are those that a handler has as its `router_inside`.
+        Known are those that a handler has as its `router_inside`. Of a handler that has
+        `handlers_inside`, such as `Tee`, a tuple of what each of them gives.
         """
         for route in self._routes:
-            inner = _router_inside(route)
-            if route.key == key and inner is not None:
-                yield inner
+            if route.key == key:
+                yield _inside(route.handler)
 
     def key_of(self, route: Route[Any], info: PartInfo) -> str | None:
         """The key under which the part's result is filed.
@@ -257,9 +258,8 @@ class RouteTable:
             self._wanted[names] = check_needs(self._routes, names)
             try:
                 for route in self._routes:
-                    inner = _router_inside(route)
-                    if inner is not None:  # maybe this one: then it is known already
-                        inner.wanted(route.needs)
+                    for inner, known in _routers_inside(route.handler, route.needs):
+                        inner.wanted(known)  # maybe this one: then it is known already
             except RouteError:
                 del self._wanted[names]
                 raise
@@ -330,9 +330,28 @@ class RouteTable:
         return self._by_name
 
 
-def _router_inside(route: Route[Any]) -> RouteTable | None:
-    inner: object = getattr(route.handler, "router_inside", None)
-    return inner if isinstance(inner, RouteTable) else None
+def _inside(handler: object) -> RouteTable | tuple[Inside, ...] | None:
+    inner: object = getattr(handler, "router_inside", None)
+    if isinstance(inner, RouteTable):
+        return inner
+    return tuple(map(_inside, _handlers_inside(handler))) or None
+
+
+def _routers_inside(
+    handler: object, given: Collection[str]
+) -> Iterator[tuple[RouteTable, Collection[str]]]:
+    """Each router inside a handler, with the names of what it is given."""
+    inner: object = getattr(handler, "router_inside", None)
+    if isinstance(inner, RouteTable):
+        yield inner, given
+    for child in _handlers_inside(handler):
+        own = getattr(child, "needs", None)
+        yield from _routers_inside(child, given if own is None else needs_of(own))
+
+
+def _handlers_inside(handler: object) -> tuple[object, ...]:
+    children: object = getattr(handler, "handlers_inside", ())
+    return cast("tuple[object, ...]", children) if isinstance(children, tuple) else ()
 
 
 def _joined(asked: Predicate, own: Predicate) -> Predicate:

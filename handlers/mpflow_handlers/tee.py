@@ -62,6 +62,11 @@ class Tee:
         return _Collected(handler)
 
     @property
+    def handlers_inside(self) -> tuple[_Handler, ...]:
+        """Whose values it gives, in order: for checks of the routers inside them."""
+        return tuple(handler for handler, _ in self.children)
+
+    @property
     def needs(self) -> Mapping[str, str] | None:
         """What the children say that they need; None if none of them says anything."""
         said = [getattr(handler, "needs", None) for handler, _ in self.children]

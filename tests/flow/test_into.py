@@ -24,7 +24,7 @@ from mpflow import (
     Router,
     SurplusPart,
 )
-from mpflow_handlers import Nested
+from mpflow_handlers import Nested, Tee
 from tests.flow.support import (
     CONTENT_TYPE,
     Chunks,
@@ -411,3 +411,100 @@ async def test_all_that_is_missing_is_told_together() -> None:
     with pytest.raises(MissingParts) as caught:
         await made.dispatch(reader(form(("note", b""))), into=Upload)
     assert caught.value.missing == ("'other'", "'title'")
+
+
+# -- a handler that gives several values ---------------------------------------------------------
+
+
+@attrs.frozen
+class Signed:
+    meta: tuple[Meta, bytes]
+    others: list[tuple[Meta | ValueError, bytes]]
+
+
+def signed(inner: Router | None = None) -> Router:
+    if inner is None:
+        inner = Router()
+        inner.add(fails_for_bad, name="owner")
+    outer = Router()
+    outer.add(Tee(Nested(inner), read), name="meta")
+    outer.add(Tee(Tee.collect(Nested(inner)), read), name="others")
+    return outer
+
+
+async def test_results_in_a_tuple_go_into_classes() -> None:
+    meta = nested("meta", ("owner", b"me"), boundary="i")
+    other = nested("others", ("owner", b"x"), boundary="i")
+    bad = nested("others", ("owner", b"bad"), boundary="i")
+    body = form(other, meta, bad)
+    made = await signed().dispatch(reader(body), into=Signed)
+    assert made.meta == (Meta(b"me"), meta.data)
+    assert made.others[0] == (Meta(b"x"), other.data)
+    failure, data = made.others[1]
+    assert isinstance(failure, ValueError)
+    assert data == bad.data
+
+
+async def test_what_does_not_fit_in_a_tuple_is_told_by_its_place() -> None:
+    @attrs.frozen
+    class Strict:
+        meta: tuple[Meta, str]
+        others: list[tuple[Meta, bytes]]
+
+    empty = nested("others", boundary="i")
+    bad = nested("others", ("owner", b"bad"), boundary="i")
+    body = form(nested("meta", ("owner", b""), boundary="i"), empty, bad)
+    with pytest.raises(ResultsMismatch) as caught:
+        await signed().dispatch(reader(body), into=_with(Strict, meta=tuple[Meta, str]))
+    assert caught.value.missing == ("others[0][0].owner",)
+    assert caught.value.wrong == ("meta[1]: expected str, got bytes from part 0 'meta'",)
+    assert caught.value.failed == ("others[1][0]: part 2 'others' failed: ValueError: 'bad photo'",)
+
+
+@attrs.frozen
+class Author:
+    author: bytes
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        tuple[Author, bytes],
+        tuple[Author, bytes] | None,
+        list[tuple[Author, bytes]],
+        tuple[bytes, tuple[Author, bytes]],
+    ],
+    ids=str,
+)
+async def test_a_key_that_no_route_inside_a_tee_declares_is_refused_before_a_byte(
+    hint: Any,
+) -> None:
+    """The class is checked wherever a `Tee` gives the results of a router that is known."""
+    inner = Router()
+    inner.add(read, name="owner")
+    tee = Tee(Nested(inner), read)
+    outer = Router()
+    outer.add(Tee(read, tee) if "bytes, tuple" in str(hint) else tee, name="meta")
+    source = Chunks([form(("meta", b""))])
+    wanted = attrs.make_class("Wanted", {"meta": attrs.field(type=hint)})
+    with pytest.raises(RouteError, match="Author has fields for the keys 'author'"):
+        await outer.dispatch(MultipartReader(source, CONTENT_TYPE), into=wanted)
+    assert source.given == 0
+
+
+async def test_a_need_inside_a_tee_that_nobody_meets_is_refused_before_a_byte() -> None:
+    async def needy(part: Part, user: str) -> str:
+        return user + await part.text()
+
+    inner = Router()
+    inner.add(needy, name="owner", needs="user")
+    source = Chunks([form()])
+    with pytest.raises(RouteError, match="needs 'user', which no route declares and nobody gives"):
+        await signed(inner).dispatch(MultipartReader(source, CONTENT_TYPE))
+    assert source.given == 0
+
+    outer = Router()
+    outer.add(Tee(Nested(inner, needs="user"), read), name="meta")
+    body = form(nested("meta", ("owner", b"!"), boundary="i"))
+    results = await outer.dispatch(reader(body), given={"user": "me"})
+    assert results["meta"][0]["owner"] == "me!"

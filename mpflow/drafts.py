@@ -1,0 +1,214 @@
+"""Drafts: results as they would go into a class, and all that does not fit it.
+
+Knows: which results a field takes, and what to say of those that do not fit.
+Must not know: flows, how results are found (`Filed` is all it asks for), how classes are read.
+"""
+
+from __future__ import annotations
+
+import typing
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import attrs
+
+from mpflow.errors import MissingParts, PartRef, ResultsMismatch, RouteError, excerpt
+from mpflow.fields import Field, class_of, fields_of, record_in
+from mpflow.fitting import admits, fits, is_hashable, places, shown
+
+__all__ = ["Faults", "Filed", "Item", "check_keys", "draft", "made"]
+
+
+class Item(typing.Protocol):
+    """What became of one part."""
+
+    @property
+    def ref(self) -> PartRef: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def error(self) -> BaseException | None: ...
+
+
+class Filed(ABC):
+    """Results that were filed under keys."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def declared_keys(self) -> Collection[str] | None:
+        """The keys that routes declare, None where nobody knows."""
+
+    @abstractmethod
+    def declared(self, key: str) -> Sequence[Item]:
+        """The parts of the routes that declare `key`, in wire order."""
+
+
+@attrs.define(eq=False)
+class Faults:
+    """What does not fit, and where."""
+
+    missing: list[str] = attrs.field(factory=list[str])
+    surplus: list[str] = attrs.field(factory=list[str])
+    wrong: list[str] = attrs.field(factory=list[str])
+    failed: list[tuple[str, BaseException]] = attrs.field(factory=list[tuple[str, BaseException]])
+
+    def error(self, cls: type[Any]) -> MissingParts | ResultsMismatch | None:
+        """All of it as one error: `MissingParts` where no more than that is wrong."""
+        if not (self.surplus or self.wrong or self.failed):
+            return MissingParts(self.missing) if self.missing else None
+        error = ResultsMismatch(
+            cls.__name__,
+            missing=self.missing,
+            surplus=self.surplus,
+            wrong=self.wrong,
+            failed=[text for text, _ in self.failed],
+        )
+        if self.failed:
+            causes = [cause for _, cause in self.failed]
+            error.__cause__ = BaseExceptionGroup(f"{len(causes)} parts failed", causes)
+        return error
+
+
+def check_keys(cls: type[Any], fields: Sequence[Field], keys: Collection[str]) -> None:
+    """`RouteError` if a field has a key that is none of `keys`, which routes declare."""
+    unknown = [field.key for field in fields if field.key not in keys]
+    if unknown:
+        raise RouteError(
+            f"{cls.__name__} has fields for the keys {', '.join(map(excerpt, unknown))}, "
+            f"which no route declares"
+        )
+
+
+def draft(record: Any, results: Filed, path: str, faults: Faults) -> object:
+    """What `made` makes an instance of the class of; what does not fit goes into `faults`."""
+    cls, fields = class_of(record), fields_of(record)
+    if results.declared_keys is not None:
+        check_keys(cls, fields, results.declared_keys)
+    drawn = _Draft(cls)
+    for field in fields:
+        items = results.declared(field.key)
+        where = path + field.key
+        if field.gather is not None:
+            if items or not (field.has_default or field.is_optional):
+                drawn.values[field.name] = _Many(
+                    field.gather,
+                    [_value(x, field, f"{where}[{i}]", faults) for i, x in enumerate(items)],
+                )
+                continue
+        elif len(items) == 1:
+            drawn.values[field.name] = _value(items[0], field, where, faults)
+            continue
+        elif items:
+            text = f"{where}: expected one part, got {len(items)}: {items[0].ref}, "
+            faults.surplus.append(f"{text}{items[1].ref}")
+            continue
+        elif field.is_required:
+            faults.missing.append(where)
+        if not field.has_default:
+            drawn.values[field.name] = None
+    return drawn
+
+
+def made(value: Any) -> Any:
+    """The instance that was drafted, those inside it first."""
+    if isinstance(value, _Draft):
+        return value.cls(**{name: made(inner) for name, inner in value.values.items()})
+    if isinstance(value, _Many):
+        return value.gather([made(inner) for inner in value.values])
+    return value
+
+
+@attrs.define(eq=False)
+class _Draft:
+    """An instance to be."""
+
+    cls: type[Any]
+    values: dict[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+@attrs.frozen(eq=False)
+class _Many:
+    """Several values, of which `gather` makes one."""
+
+    gather: Callable[[list[Any]], Any]
+    values: list[Any]
+
+
+def _value(item: Item, field: Field, where: str, faults: Faults) -> Any:
+    """What the field gets of one part: its value, a draft, or a failure that the type admits."""
+    place = _Place(where, item.ref, field, faults)
+    if item.error is not None:
+        return _failed(item.error, field.type, place)
+    return _fitted(item.value, field.type, place)
+
+
+@attrs.frozen(eq=False)
+class _Place:
+    """Where a value goes, and which part it is of."""
+
+    where: str
+    ref: PartRef
+    field: Field
+    faults: Faults
+
+    def wrong(self, expected: str, value: object) -> None:
+        self.faults.wrong.append(
+            f"{self.where}: expected {expected}, got {type(value).__name__} from {self.ref}"
+        )
+
+
+def _failed(error: BaseException, hint: Any, place: _Place) -> BaseException:
+    if not admits(error, hint):
+        text = f"{place.where}: {place.ref} failed: {_told(error)}"
+        place.faults.failed.append((text, error))
+    return error
+
+
+def _fitted(value: Any, hint: Any, place: _Place) -> Any:
+    inner = record_in(hint)
+    if inner is not None and isinstance(value, Filed):
+        return draft(inner, value, f"{place.where}.", place.faults)
+    if inner is not None and isinstance(value, BaseException):  # of `Tee.collect`
+        return _failed(value, hint, place)
+    hints = _of_several(value, hint)
+    if hints is not None:  # such as those of a Tee
+        each = zip(value, hints, range(len(value)), strict=True)
+        values = [
+            _fitted(one, own, attrs.evolve(place, where=f"{place.where}[{i}]"))
+            for one, own, i in each
+        ]
+        return _Many(tuple, values)
+    if place.field.is_checked and not fits(value, hint):
+        place.wrong(shown(hint), value)
+    elif place.field.needs_hashes and not is_hashable(value):
+        place.wrong("a value that can be in a set", value)
+    return value
+
+
+def _of_several(value: object, hint: Any) -> tuple[Any, ...] | None:
+    """The types of what a tuple holds, where results in it are to be put into a class."""
+    if type(value) is not tuple:
+        return None
+    several: tuple[Any, ...] = value
+    hints = places(hint, len(several))
+    if hints is None or not any(map(_is_put, several, hints)):
+        return None
+    return hints
+
+
+def _is_put(value: object, hint: Any) -> bool:
+    if isinstance(value, Filed | BaseException):
+        return record_in(hint) is not None
+    return _of_several(value, hint) is not None
+
+
+def _told(error: BaseException) -> str:
+    """The failure in one bounded line, whatever its `repr` does."""
+    try:
+        text = str(error)
+    except Exception:
+        return type(error).__name__
+    return f"{type(error).__name__}: {excerpt(text, limit=200)}" if text else type(error).__name__
