@@ -10,22 +10,26 @@ import codecs
 import math
 import os
 import stat
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from anyio import current_time, to_thread
+from anyio.lowlevel import checkpoint
 
 from mpflow.contents import Content, Reading, encode_text, guess_type, name_of, text_encoder
-from mpflow.openfiles import READ_SIZE, OpenFile
+from mpflow.openfiles import READ_SIZE, OpenFile, Read, ReadCached
 
 __all__ = ["File", "FileReading", "TextFile"]
 
-_PIECES: Final = 4
-"""How many pieces are read at once, at most: a hop to a worker thread costs as much as one."""
+_MOST: Final = 4
+"""How many times `READ_SIZE` is read at once, at most.
+
+A hop to a worker thread costs as much as reading `READ_SIZE`. And it is one piece then, not four:
+memory that was used for the piece before is still at hand, and more is not.
+"""
 
 _QUICK: Final = 0.002
-"""Seconds: who uses up a piece of 1 MiB in so many would spend much of them on hops."""
+"""Seconds: who uses up `READ_SIZE` in so many would spend much of them on hops."""
 
 
 class File(Content):
@@ -50,7 +54,8 @@ class File(Content):
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
         known = self._size is not None
         status = self._open.status if known else None
-        return FileReading(self._open.begin(), ready=known, status=status)
+        read, cached = self._open.begin()
+        return FileReading(read, cached=cached, ready=known, status=status)
 
 
 class TextFile(File):
@@ -64,65 +69,77 @@ class TextFile(File):
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
         encoder = text_encoder(charset)
-        return FileReading(self._open.begin(), encoder=encoder)
+        read, _ = self._open.begin()
+        return FileReading(read, encoder=encoder)
 
 
 class FileReading:
-    """Reads in worker threads; the text of a text file by `encoder`.
+    """Reads in worker threads, by `read(size)`; the text of a text file by `encoder`.
 
-    Of a file that is `ready`, whose reads wait for nobody, several pieces are read at once, for
-    as long as they are soon used up: who is slow has one at hand, and who is quick four.
+    What `cached` gives is read at once, on the event loop: it waits for nothing.
+    Of a file that is `ready`, whose reads wait for nobody, a piece grows for as long as pieces are
+    soon used up: who is slow has `READ_SIZE` at hand, and who is quick four times that.
     """
 
     def __init__(
         self,
-        read: Callable[[], object],
+        read: Read,
         *,
+        cached: ReadCached | None = None,
         ready: bool = False,
         status: Callable[[], os.stat_result | None] | None = None,
         encoder: codecs.IncrementalEncoder | None = None,
         close: Callable[[], None] | None = None,
     ) -> None:
         self._read = read
+        self._read_cached = cached
         self._ready = ready
         self._status = status
         self.changed: int | None = None
         self._encoder = encoder
         self._close = close
-        self._pieces: deque[bytes] = deque()
-        self._count = 1  # of the pieces that are read at once
+        self._times = 1  # how many times READ_SIZE is read at once
         self._read_at = -math.inf
-        self._ended = False
+        self._begun = self._ended = False
 
     async def next(self) -> bytes:
-        if not self._pieces and not self._ended:
-            quick = self._ready and current_time() - self._read_at < self._count * _QUICK
-            self._count = min(2 * self._count, _PIECES) if quick else 1
-            await to_thread.run_sync(self._gather)
-            self._read_at = current_time()
-        return self._pieces.popleft() if self._pieces else b""
+        if self._ended:
+            return b""
+        if self._begun and self._read_cached is not None and (piece := self._read_cached()):
+            self._look()
+            await checkpoint()
+            return piece
+        quick = self._ready and current_time() - self._read_at < self._times * _QUICK
+        self._times = min(2 * self._times, _MOST) if quick else 1
+        piece = await to_thread.run_sync(self._read_on)
+        self._read_at = current_time()
+        self._begun = True
+        return piece
 
-    def _gather(self) -> None:
-        """Read on; in a worker thread."""
-        self.changed = None
-        self._read_on()
-        # Afterwards: what was written until it was read shows in the times of the file.
+    def _read_on(self) -> bytes:
+        """The next piece, and what the system says of it; in a worker thread."""
+        size = self._times * READ_SIZE
+        piece = self._read_some(size)
+        # Behind a piece that is not full there is but the end to be read, and no hop for that.
+        if self._ready and piece and len(piece) < size:
+            piece += self._read_some(size)
+        self._look()
+        return piece
+
+    def _look(self) -> None:
+        """Afterwards: what was written until it was read shows in the times of the file."""
         status = None if self._status is None else self._status()
-        if status is not None and stat.S_ISREG(status.st_mode):
-            self.changed = max(status.st_mtime_ns, status.st_ctime_ns)
+        regular = status is not None and stat.S_ISREG(status.st_mode)
+        self.changed = max(status.st_mtime_ns, status.st_ctime_ns) if status and regular else None
 
-    def _read_on(self) -> None:
-        pieces = self._pieces
+    def _read_some(self, size: int) -> bytes:
+        """At least a byte, unless that was the end."""
         while not self._ended:
-            data = self._read()
+            data = self._read(size)
             self._ended = not data
             if encoded := self._encoded(data):
-                pieces.append(encoded)
-            if pieces and not self._ready:
-                return
-            # Behind a piece that is not full there is but the end to be read.
-            if len(pieces) >= self._count + (len(encoded) < READ_SIZE):
-                return
+                return encoded
+        return b""
 
     def _encoded(self, data: object) -> bytes:
         if self._encoder is None:

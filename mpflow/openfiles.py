@@ -13,23 +13,38 @@ import stat
 import threading
 from collections.abc import Callable
 from tempfile import SpooledTemporaryFile
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from weakref import WeakValueDictionary
 
 import attrs
 
 from mpflow.errors import WriteError, excerpt
+from mpflow.placedreads import CAN_READ_PLACES, PlacedReads
 
-__all__ = ["READ_SIZE", "OpenFile", "closed_file", "is_text", "size_of_descriptor"]
+__all__ = [
+    "READ_SIZE",
+    "OpenFile",
+    "Read",
+    "ReadCached",
+    "closed_file",
+    "is_text",
+    "size_of_descriptor",
+]
 
 READ_SIZE: Final = 1024 * 1024
-"""Bytes asked of a file at once: each time costs a hop to a worker thread."""
+"""Bytes asked of a file at once, or some times that: each time costs a hop to a worker thread."""
 
 _PROBE: Final = 64 * 1024
 
 _ORDINARY: Final = (io.FileIO, io.BufferedReader, io.BufferedRandom)
 
 _Key = tuple[str, int, int]
+
+Read: TypeAlias = Callable[[int], object]
+"""Reads so many bytes or characters at most; empty at the end."""
+
+ReadCached: TypeAlias = Callable[[], bytes]
+"""What is there without waiting for a disk; `b""` where that is nothing, or not known."""
 
 
 @attrs.define(eq=False)
@@ -124,16 +139,21 @@ class OpenFile:
                 "has read it"
             )
 
-    def begin(self) -> Callable[[], object]:
-        """Begin a reading: what reads on, `READ_SIZE` at most a call, in a worker thread."""
+    def begin(self) -> tuple[Read, ReadCached | None]:
+        """Begin a reading: what reads on in a worker thread, and what does without waiting."""
         self.check()
         self._mine.turn += 1
-        in_places = self.start is not None and self.size is not None
-        read = self._in_places(self.start or 0) if in_places else self._in_turn(self._mine.turn)
+        cached: ReadCached | None = None
+        if self.start is None or self.size is None:
+            read = self._in_turn(self._mine.turn)
+        elif _is_ordinary(self._file) and CAN_READ_PLACES:
+            read, cached = self._by_descriptor(self.start)
+        else:
+            read = self._in_places(self.start)
 
-        def checked() -> object:
+        def checked(size: int) -> object:
             try:
-                return read()
+                return read(size)
             except WriteError:
                 raise
             except ValueError as error:
@@ -141,7 +161,7 @@ class OpenFile:
                     raise closed from error
                 raise
 
-        return checked
+        return checked, cached
 
     def _check_readable(self) -> None:
         readable = getattr(self._file, "readable", None)
@@ -155,29 +175,34 @@ class OpenFile:
             mode = getattr(self._file, "mode", None)
             raise WriteError(f"expected a file that is open for reading, got mode {mode!r:.20}")
 
-    def _in_places(self, place: int) -> Callable[[], object]:
-        file, lock = self._file, self._below.lock
+    def _by_descriptor(self, place: int) -> tuple[Read, ReadCached | None]:
+        file, reads = self._file, PlacedReads(place)
 
-        def read_there() -> object:
-            # Without moving the file: whoever else has its descriptor finds it where it was.
-            nonlocal place
+        def read(size: int) -> object:
             inner = _inner(file)
             inner.flush()
-            data = os.pread(inner.fileno(), READ_SIZE, place)
-            place += len(data)
-            return data
+            return reads.read(inner.fileno(), size)
 
-        if _is_ordinary(file) and hasattr(os, "pread"):
-            return read_there
+        def read_cached() -> bytes:
+            try:
+                return reads.read_cached(_inner(file).fileno())
+            except ValueError:
+                return b""  # closed meanwhile, as `read` tells
 
-        def read() -> object:
+        # What is also written to may have to be flushed, and that waits.
+        return read, None if isinstance(_inner(file), io.BufferedRandom) else read_cached
+
+    def _in_places(self, place: int) -> Read:
+        file, lock = self._file, self._below.lock
+
+        def read(size: int) -> object:
             nonlocal place
             with lock:
                 # From the end, since a seek within what it holds in its buffer goes nowhere: and
                 # the descriptor may stand elsewhere, moved by another file that has it.
                 file.seek(0, os.SEEK_END)
                 file.seek(place)
-                data: bytes = file.read(READ_SIZE)
+                data: bytes = file.read(size)
                 if file.tell() != place + len(data):
                     raise _moved()
             place += len(data)
@@ -185,26 +210,26 @@ class OpenFile:
 
         return read
 
-    def _in_turn(self, turn: int) -> Callable[[], object]:
+    def _in_turn(self, turn: int) -> Read:
         file, mine, lock, start = self._file, self._mine, self._below.lock, self.start
         inner = _inner(file)
         # The place of a text file says nothing by itself, and costs; that of its bytes does not.
         below = getattr(inner, "buffer", getattr(inner, "stream", None)) if self._text else None
         at: int | None = None
 
-        def read() -> object:
+        def read(size: int) -> object:
             nonlocal at
             with lock:
                 if turn != mine.turn:
                     raise WriteError("expected the file for one writing, and another one has begun")
                 if start is None:
-                    only: object = file.read(READ_SIZE)
+                    only: object = file.read(size)
                     return only
                 if at is None:
                     file.seek(start)
                 elif below is not None and below.tell() != at:
                     raise _moved()
-                data: object = file.read(READ_SIZE)
+                data: object = file.read(size)
                 at = 0 if below is None else below.tell()
                 return data
 

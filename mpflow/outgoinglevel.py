@@ -23,7 +23,7 @@ BATCH: Final = 64 * 1024
 PASS: Final = 16 * 1024
 """A piece of so many bytes or more goes out as it is."""
 
-MAX_CHUNK: Final = 1024 * 1024
+MAX_CHUNK: Final = 4 * 1024 * 1024
 """No chunk is larger."""
 
 _MARGIN: Final = 2_000_000_000

@@ -18,7 +18,8 @@ from anyio import ClosedResourceError, notify_closing, to_thread, wait_readable
 from mpflow.contents import RECEIVE_SIZE, Content, Reading, guess_type
 from mpflow.errors import WriteError, excerpt
 from mpflow.filecontents import FileReading
-from mpflow.openfiles import READ_SIZE, size_of_descriptor
+from mpflow.openfiles import size_of_descriptor
+from mpflow.placedreads import CAN_READ_PLACES, PlacedReads
 
 __all__ = ["FileAt"]
 
@@ -63,14 +64,25 @@ class FileAt(Content):
         if self._is_pipe:
             return _PipeReading(opening)
 
-        def read() -> object:
-            return opening.use(_read) or b""
+        reads = PlacedReads(0)
+
+        def read(size: int) -> object:
+            return opening.use(lambda file: file.read(size)) or b""
+
+        def read_there(size: int) -> object:
+            return opening.use(lambda file: reads.read(file.fileno(), size)) or b""
+
+        def cached() -> bytes:
+            return opening.use(lambda file: reads.read_cached(file.fileno())) or b""
 
         def status() -> os.stat_result | None:
             return opening.use(_status)
 
-        known = self._size is not None
-        return FileReading(read, ready=known, status=status if known else None, close=opening.close)
+        if self._size is None or not CAN_READ_PLACES:
+            return FileReading(read, close=opening.close)
+        return FileReading(
+            read_there, cached=cached, ready=True, status=status, close=opening.close
+        )
 
     def _open(self) -> io.FileIO:
         file = open(self._path, "rb", buffering=0, opener=self._opener)  # noqa: SIM115 - by `close`
@@ -170,10 +182,6 @@ class _PipeReading:
 
 def _status(file: io.FileIO) -> os.stat_result:
     return os.fstat(file.fileno())
-
-
-def _read(file: io.FileIO) -> bytes | None:
-    return file.read(READ_SIZE)
 
 
 def _read_some(file: io.FileIO) -> bytes | None:

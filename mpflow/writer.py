@@ -51,7 +51,7 @@ class MultipartWriter:
     be true. `params` are further parameters of its content type (`type` and `start` of a related
     one).
 
-    A writer is an async iterable of bytes, in chunks of at most 1 MiB, and not a sync one. Sizes
+    A writer is an async iterable of bytes, in chunks of at most 4 MiB, and not a sync one. Sizes
     are checked while it is written, and so is every body for the boundary: `WriteError` where
     either is wrong, before a byte of it goes out; in a stream, before that chunk. What is not
     searched: files on a disk that were changed last before the boundary was made here, at random,

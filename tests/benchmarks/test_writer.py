@@ -23,11 +23,10 @@ pytestmark = pytest.mark.benchmark
 
 MIB = 1024 * 1024
 ROUNDS = 7
-MOST = 3.0
+MOST = 1.6
 """Times a plain loop of 64 KiB reads: a bound for what goes wrong, on machines that are busy.
 
-The goal is 1.15. Of what is measured beyond it, the search for the boundary is 0.3, and hops to
-worker threads the rest: others do neither.
+The goal is 1.15, and 1.07 (asyncio) to 1.14 (trio) were measured on one that was quiet.
 """
 ROOT = Path(__file__).parents[2]
 
