@@ -6,6 +6,7 @@ Must not know: flows, how results are found (`Filed` is all it asks for), how cl
 
 from __future__ import annotations
 
+import enum
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
@@ -15,9 +16,9 @@ import attrs
 
 from mpflow.errors import MissingParts, PartRef, ResultsMismatch, RouteError, excerpt
 from mpflow.fields import Field, class_of, fields_of, record_in
-from mpflow.fitting import admits, fits, is_hashable, places, shown
+from mpflow.fitting import admits, arms, fits, is_hashable, places, shown
 
-__all__ = ["Faults", "Filed", "Item", "check_keys", "draft", "made"]
+__all__ = ["Faults", "Filed", "Item", "Pending", "Refused", "check_keys", "draft", "made"]
 
 
 class Item(typing.Protocol):
@@ -46,6 +47,35 @@ class Filed(ABC):
         """The parts of the routes that declare `key`, in wire order."""
 
 
+class Pending(enum.Enum):
+    """In place of a value: the part came, and its handler has not answered."""
+
+    PENDING = "pending"
+
+
+@attrs.frozen(eq=False)
+class Refused(Filed):
+    """What is known of a flow that is refused, as parts are missing in it or in one inside it.
+
+    `missing` and `waiting` are those of its `MissingParts`. `is_whole` says whether all of its
+    parts came: else more may be missing than is known. `inner` are the flows inside that are
+    refused, by the parts that they read; they stand in place of the values in `results`.
+    """
+
+    results: Filed
+    missing: Sequence[str]
+    waiting: Sequence[str]
+    is_whole: bool
+    inner: Sequence[tuple[PartRef, Refused]]
+
+    @property
+    def declared_keys(self) -> Collection[str] | None:
+        return self.results.declared_keys
+
+    def declared(self, key: str) -> Sequence[Item]:
+        return self.results.declared(key)
+
+
 @attrs.define(eq=False)
 class Faults:
     """What does not fit, and where."""
@@ -54,17 +84,43 @@ class Faults:
     surplus: list[str] = attrs.field(factory=list[str])
     wrong: list[str] = attrs.field(factory=list[str])
     failed: list[tuple[str, BaseException]] = attrs.field(factory=list[tuple[str, BaseException]])
+    waiting: list[str] = attrs.field(factory=list[str])
+    _told: set[Refused] = attrs.field(factory=set[Refused])
+
+    def miss(self, where: str) -> None:
+        if where not in self.missing:
+            self.missing.append(where)
+
+    def refuse(self, refused: Refused, fields: Sequence[Field], path: str) -> None:
+        """What a flow says that is missing: a field by its path, all else as the flow has it."""
+        self._told.add(refused)
+        paths = {excerpt(field.key): path + field.key for field in fields}
+        inside = f" in {path[:-1]}" if path else ""
+        for label in refused.missing:
+            self.miss(paths.get(label, label + inside))
+        self.waiting += [text + inside for text in refused.waiting]
+
+    def refuse_inner(self, refused: Refused) -> None:
+        """The same of flows inside whose results no field takes."""
+        for ref, inner in refused.inner:
+            if inner not in self._told:
+                self._told.add(inner)
+                for label in inner.missing:
+                    self.miss(f"{label} in {ref}")
+                self.waiting += [f"{text} in {ref}" for text in inner.waiting]
+            self.refuse_inner(inner)
 
     def error(self, cls: type[Any]) -> MissingParts | ResultsMismatch | None:
         """All of it as one error: `MissingParts` where no more than that is wrong."""
         if not (self.surplus or self.wrong or self.failed):
-            return MissingParts(self.missing) if self.missing else None
+            return MissingParts(self.missing, self.waiting) if self.missing else None
         error = ResultsMismatch(
             cls.__name__,
             missing=self.missing,
             surplus=self.surplus,
             wrong=self.wrong,
             failed=[text for text, _ in self.failed],
+            waiting=self.waiting,
         )
         if self.failed:
             causes = [cause for _, cause in self.failed]
@@ -87,29 +143,38 @@ def draft(record: Any, results: Filed, path: str, faults: Faults) -> object:
     cls, fields = class_of(record), fields_of(record)
     if results.declared_keys is not None:
         check_keys(cls, fields, results.declared_keys)
+    refused = results if isinstance(results, Refused) else None
+    if refused is not None:
+        faults.refuse(refused, fields, path)
     drawn = _Draft(cls)
     for field in fields:
-        items = results.declared(field.key)
         where = path + field.key
-        if field.gather is not None:
-            if items or not (field.has_default or field.is_optional):
-                drawn.values[field.name] = _Many(
-                    field.gather,
-                    [_value(x, field, f"{where}[{i}]", faults) for i, x in enumerate(items)],
-                )
-                continue
-        elif len(items) == 1:
-            drawn.values[field.name] = _value(items[0], field, where, faults)
+        items = results.declared(field.key)
+        if items or field.gather is not None:
+            _fill(drawn, field, items, where, faults)
             continue
-        elif items:
-            text = f"{where}: expected one part, got {len(items)}: {items[0].ref}, "
-            faults.surplus.append(f"{text}{items[1].ref}")
-            continue
-        elif field.is_required:
-            faults.missing.append(where)
+        if field.is_required and (refused is None or refused.is_whole):
+            faults.miss(where)
         if not field.has_default:
             drawn.values[field.name] = None
+    if refused is not None:
+        faults.refuse_inner(refused)
     return drawn
+
+
+def _fill(drawn: _Draft, field: Field, items: Sequence[Item], where: str, faults: Faults) -> None:
+    """Give a field what came for it, or nothing of many."""
+    if field.gather is not None:
+        if items or not (field.has_default or field.is_optional):
+            values = [_value(x, field, f"{where}[{i}]", faults) for i, x in enumerate(items)]
+            drawn.values[field.name] = _Many(field.gather, values)
+        elif not field.has_default:
+            drawn.values[field.name] = None
+    elif len(items) == 1:
+        drawn.values[field.name] = _value(items[0], field, where, faults)
+    else:
+        text = f"{where}: expected one part, got {len(items)}: {items[0].ref}, "
+        faults.surplus.append(f"{text}{items[1].ref}")
 
 
 def made(value: Any) -> Any:
@@ -168,7 +233,11 @@ def _failed(error: BaseException, hint: Any, place: _Place) -> BaseException:
 
 
 def _fitted(value: Any, hint: Any, place: _Place) -> Any:
+    if value is Pending.PENDING:
+        return value
     inner = record_in(hint)
+    if isinstance(value, Refused) and inner is None:
+        return _refused(value, hint, place)
     if inner is not None and isinstance(value, Filed):
         return draft(inner, value, f"{place.where}.", place.faults)
     if inner is not None and isinstance(value, BaseException):  # of `Tee.collect`
@@ -185,6 +254,19 @@ def _fitted(value: Any, hint: Any, place: _Place) -> Any:
         place.wrong(shown(hint), value)
     elif place.field.needs_hashes and not is_hashable(value):
         place.wrong("a value that can be in a set", value)
+    return value
+
+
+def _refused(value: Refused, hint: Any, place: _Place) -> Refused:
+    """Of a flow that is refused inside a `Tee`: into the one class that the tuple has."""
+    for arm in arms(hint):
+        of_tuple = typing.get_args(arm) if typing.get_origin(arm) is tuple else ()
+        records = [(i, record_in(one)) for i, one in enumerate(of_tuple)]
+        found = [(i, record) for i, record in records if record is not None]
+        if len(found) == 1:
+            i, record = found[0]
+            draft(record, value, f"{place.where}[{i}].", place.faults)
+            break
     return value
 
 

@@ -246,6 +246,8 @@ class MissingParts(MultipartError):
     """
 
     status = 422
+    known: Any = None
+    """What a nested flow knew of its results, for the `into=` of a flow around."""
 
     def __init__(self, missing: Sequence[str], waiting: Sequence[str] = ()) -> None:
         text = f"the body is whole, and these required parts did not come: {_listed(missing, ', ')}"
@@ -276,8 +278,9 @@ class NoResult(MultipartError, KeyError):
 class ResultsMismatch(MultipartError, TypeError):
     """Results do not fit the class that they are put into (`into=`).
 
-    `missing`, `surplus`, `wrong` and `failed` say what and where, each a tuple of strings. Status
-    500 where a value has the wrong type or a handler has failed, else 422.
+    `missing`, `surplus`, `wrong` and `failed` say what and where, each a tuple of strings;
+    `waiting` says which parts wait in vain for missing ones. Status 500 where a value has the
+    wrong type or a handler has failed, else 422.
     """
 
     status = 422
@@ -290,16 +293,19 @@ class ResultsMismatch(MultipartError, TypeError):
         surplus: Sequence[str] = (),
         wrong: Sequence[str] = (),
         failed: Sequence[str] = (),
+        waiting: Sequence[str] = (),
     ) -> None:
         told = [f"{where}: expected a part, got none" for where in missing]
         super().__init__(
-            f"the results do not fit {into}: {_listed([*told, *surplus, *wrong, *failed], '; ')}",
+            f"the results do not fit {into}: "
+            f"{_listed([*told, *surplus, *wrong, *failed, *waiting], '; ')}",
             status=500 if wrong or failed else None,
         )
         self.missing: tuple[str, ...] = tuple(missing)
         self.surplus: tuple[str, ...] = tuple(surplus)
         self.wrong: tuple[str, ...] = tuple(wrong)
         self.failed: tuple[str, ...] = tuple(failed)
+        self.waiting: tuple[str, ...] = tuple(waiting)
 
 
 class Rejected(MultipartError):

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mpflow.drafts import Faults, Filed, Item, check_keys, draft, made
+from mpflow.drafts import Faults, Filed, Item, Refused, check_keys, draft, made
+from mpflow.errors import MissingParts, ResultsMismatch
 from mpflow.fields import Field, class_of, fields_of, record_in
 from mpflow.fitting import places
 
@@ -96,6 +97,12 @@ class Shape:
         if error is not None:
             raise error
         return made(drawn)
+
+    def refusal(self, refused: Refused) -> MissingParts | ResultsMismatch | None:
+        """What a flow is refused with: what is missing, with all that is known not to fit."""
+        faults = Faults()
+        draft(self.record, refused, "", faults)
+        return faults.error(self.cls)
 
 
 def _met(hint: Any, inside: Inside) -> Iterator[tuple[Any, Declares]]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from mpflow.errors import RouteError
+from mpflow.errors import MissingParts, RouteError
 from mpflow.flow.pump import Pump
+from mpflow.flow.refusal import refused
 from mpflow.reader import MultipartReader
 from mpflow.results import Results
 from mpflow.router import RouteTable
@@ -41,6 +42,7 @@ class Flow(Pump):
         if shape is not None:
             shape.check_all(table)
         super().__init__(table, reader, given=dict(given or {}), shape=shape, epilogue=epilogue)
+        self._shape = shape
         self._independent = independent
         self._results: Results | None = None
 
@@ -49,6 +51,37 @@ class Flow(Pump):
         if self._parent is not None and self._parent.two_phase is not True:
             self.expect_outermost()
         return await super().__aenter__()
+
+    async def _run(self) -> BaseException | None:
+        error = await super()._run()
+        return self._told_in_full(error) if isinstance(error, MissingParts) else error
+
+    def _told_in_full(self, error: MissingParts) -> BaseException:
+        """With what is missing, all that is known not to fit the class of `into`."""
+        if error is not self._refusal and error.known is None:
+            return error  # of a handler's own
+        if self._shape is None and self._parent is None:
+            error.known = None  # nobody asks
+            return error
+        known = refused(
+            self._records,
+            self._verdict.failures,
+            self._refusal,
+            keys=self._table.keys,
+            is_whole=self._is_whole,
+        )
+        if self._shape is None:
+            error.known = known
+            return error
+        try:
+            told = self._shape.refusal(known)
+        except Exception as failure:  # a class inside that no router fits, say
+            return failure
+        if told is None:
+            return error
+        for note in getattr(error, "__notes__", ()):
+            told.add_note(note)
+        return told
 
     def expect_outermost(self) -> None:
         """Refuse to commit before the flow that the reader's part is of."""

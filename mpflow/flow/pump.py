@@ -69,6 +69,8 @@ class Pump(Transaction):
         self._keeping: Keeping | None = None  # where the part that is open is spooled to
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
         self._takes_charset = table.takes_charset
+        self._is_whole = False  # all parts came
+        self._refusal: MissingParts | None = None  # as parts are missing
 
     # -- what the transaction asks ------------------------------------------------------------
 
@@ -129,12 +131,14 @@ class Pump(Transaction):
 
     def _check_missing(self) -> None:
         """All that did not come, together: required parts, and what other parts wait for."""
+        self._is_whole = True
         missing, waiting = self._admission.missing(), list[str]()
         if self._needs is not None:
             unmet, waiting = self._needs.unmet()
             missing += [label for label in unmet if label not in missing]
         if missing:
-            raise MissingParts(missing, waiting)
+            self._refusal = MissingParts(missing, waiting)
+            raise self._refusal
 
     # -- the pump -----------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 import pytest
+from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
 from mpflow import (
@@ -410,7 +411,7 @@ async def test_all_that_is_missing_is_told_together() -> None:
     made.add(read, name="note")
     with pytest.raises(MissingParts) as caught:
         await made.dispatch(reader(form(("note", b""))), into=Upload)
-    assert caught.value.missing == ("'other'", "'title'")
+    assert caught.value.missing == ("'other'", "title")
 
 
 # -- a handler that gives several values ---------------------------------------------------------
@@ -508,3 +509,175 @@ async def test_a_need_inside_a_tee_that_nobody_meets_is_refused_before_a_byte() 
     body = form(nested("meta", ("owner", b"!"), boundary="i"))
     results = await outer.dispatch(reader(body), given={"user": "me"})
     assert results["meta"][0]["owner"] == "me!"
+
+
+# -- a refusal tells all that is known ------------------------------------------------------------
+
+
+@attrs.frozen
+class Wrong:
+    title: bytes
+    note: int
+    meta: Meta
+    others: list[int]
+
+
+def requiring(inner: Router | None = None, **note: Any) -> Router:
+    """Its routes refuse a body without the parts, as the class would."""
+    if inner is None:
+        inner = Router()
+        inner.add(read, name="owner", required=True)
+    made = Router()
+    made.add(read, name="title", required=True)
+    made.add(read, name="note", **note)
+    made.add(Nested(inner), name="meta")
+    made.add(read, name="others")
+    made.add(read, name="more", required=True)
+    return made
+
+
+@pytest.mark.parametrize("size", [None, 1, 40])
+async def test_wrong_types_are_told_with_required_parts_that_are_missing(size: int | None) -> None:
+    """However the body is cut: what answers without waiting is known at the refusal."""
+    body = form(("note", b"n"), nested("meta", ("owner", b"me")), ("others", b"1"))
+    with pytest.raises(ResultsMismatch) as caught:
+        await requiring().dispatch(reader(body, size=size), into=Wrong)
+    assert caught.value.missing == ("title", "'more'")
+    assert caught.value.wrong == (
+        "note: expected int, got bytes from part 0 'note'",
+        "others[0]: expected int, got bytes from part 2 'others'",
+    )
+    assert caught.value.status == 500
+
+
+async def test_the_same_for_a_flow_whose_block_is_not_run() -> None:
+    with pytest.raises(ResultsMismatch, match="title: expected a part, got none; 'more'"):
+        async with requiring().flow(reader(form(("note", b"n"))), into=Wrong):
+            raise AssertionError("it was entered")
+
+
+@pytest.mark.parametrize("size", [None, 1])
+async def test_what_is_missing_and_wrong_inside_is_told_with_it(size: int | None) -> None:
+    @attrs.frozen
+    class Wide:
+        title: bytes
+        meta: Meta
+        note: int
+
+    inner = Router()
+    inner.add(read, name="owner", required=True)
+    inner.add(read, name="extra", required=True)
+    body = form(("note", b"n"), nested("meta"), ("more", b""))
+    wanted = _with(Wide, meta=_with(attrs.make_class("Sized", {"owner": attrs.field()}), owner=int))
+    with pytest.raises(ResultsMismatch) as caught:
+        await requiring(inner).dispatch(reader(body, size=size), into=wanted)
+    # The flow inside is refused at the end of its own body, whatever comes behind it.
+    assert set(caught.value.missing) - {"title"} == {"meta.owner", "'extra' in meta"}
+    assert caught.value.wrong == ("note: expected int, got bytes from part 0 'note'",)
+
+
+async def test_what_is_wrong_beside_a_missing_part_inside() -> None:
+    @attrs.frozen
+    class Sized:
+        owner: bytes
+        size: int
+
+    @attrs.frozen
+    class Holder:
+        kids: list[Any]
+
+    inner = Router()
+    inner.add(read, name="owner", required=True)
+    inner.add(read, name="size")
+    middle = Router()
+    middle.add(Nested(inner), name="meta")
+    outer = Router()
+    outer.add(Nested(middle), name="kids")
+
+    middle_class = attrs.make_class("Middle", {"meta": attrs.field(type=Sized)})
+    good = nested("meta", ("owner", b""), ("size", b"1"), boundary="i1")
+    bad = nested("meta", ("size", b"2"), boundary="i2")
+    body = form(nested("kids", good, boundary="m"), nested("kids", bad, boundary="m"))
+    with pytest.raises(ResultsMismatch) as caught:
+        await outer.dispatch(reader(body), into=_with(Holder, kids=list[middle_class]))
+    assert caught.value.missing == ("kids[1].meta.owner",)
+    assert caught.value.wrong == (
+        "kids[0].meta.size: expected int, got bytes from part 0.0.1 'size'",
+        "kids[1].meta.size: expected int, got bytes from part 1.0.0 'size'",
+    )
+
+
+async def test_a_missing_part_inside_is_told_by_its_path() -> None:
+    inner = Router()
+    inner.add(read, name="owner", required=True)
+    outer = Router()
+    outer.add(read, name="title")
+    outer.add(Tee(Nested(inner), read), name="meta")
+    outer.add(Nested(inner), name="extra")
+    wanted = attrs.make_class("Wanted", {"meta": attrs.field(type=tuple[Meta, bytes])})
+    with pytest.raises(MissingParts) as caught:
+        await outer.dispatch(reader(form(nested("meta"))), into=wanted)
+    assert caught.value.missing == ("meta[0].owner",)
+    with pytest.raises(MissingParts) as caught:
+        await outer.dispatch(reader(form(nested("extra"))), into=wanted)
+    assert "'owner' in part 0 'extra'" in caught.value.missing
+    with pytest.raises(MissingParts) as caught:
+        await outer.dispatch(reader(form(nested("extra"))))
+    assert caught.value.missing == ("'owner'",)
+    assert caught.value.known is None
+
+
+async def test_a_handler_that_has_not_answered_is_neither_missing_nor_waited_for() -> None:
+    async def never(part: Part) -> bytes:
+        await part.read()
+        await sleep_forever()
+        raise AssertionError("it was waited for")
+
+    @attrs.frozen
+    class Slow:
+        title: bytes
+        slow: bytes
+        note: int
+
+    made = requiring()
+    made.add(never, name="slow")
+    body = form(("slow", b""), ("note", b"n"), ("more", b""))
+    with pytest.raises(ResultsMismatch) as caught:
+        await made.dispatch(reader(body), into=Slow)
+    assert caught.value.missing == ("title",)
+    assert caught.value.wrong == ("note: expected int, got bytes from part 1 'note'",)
+
+
+async def test_who_waits_in_vain_is_told_with_what_is_wrong() -> None:
+    async def needy(part: Part, owner: bytes) -> bytes:
+        return owner
+
+    @attrs.frozen
+    class Needy:
+        title: bytes
+        late: bytes
+        note: int
+
+    made = Router()
+    for key in ("title", "owner", "note"):
+        made.add(read, name=key)
+    made.add(needy, name="late", needs="owner", order="spool")
+    with pytest.raises(ResultsMismatch) as caught:
+        await made.dispatch(reader(form(("late", b""), ("note", b"n"))), into=Needy)
+    error = caught.value
+    assert error.missing == ("'owner'", "title")
+    assert error.waiting == ("part 0 'late' needs 'owner'",)
+    assert error.wrong == ("note: expected int, got bytes from part 1 'note'",)
+    assert str(error).endswith("part 0 'late' needs 'owner'")
+
+
+async def test_the_refusal_is_what_handlers_roll_back_for() -> None:
+    diary = Diary()
+    made = requiring()
+    made.add(diary, filename=True, key="photos")
+    body = form(photo(b"1", "a"), ("note", b"n"))
+    wanted = attrs.make_class("Numbered", {"note": attrs.field(type=int)})
+    with pytest.raises(ResultsMismatch) as caught:
+        await made.dispatch(reader(body), into=wanted)
+    assert diary.committed == []
+    assert diary.reasons[-1].__cause__ is caught.value
