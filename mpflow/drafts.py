@@ -10,7 +10,7 @@ import enum
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -237,17 +237,17 @@ def _fitted(value: Any, hint: Any, place: _Place) -> Any:
         return value
     inner = record_in(hint)
     if isinstance(value, Refused) and inner is None:
-        return _refused(value, hint, place)
+        _refused(value, hint, place)
+        return None
     if inner is not None and isinstance(value, Filed):
         return draft(inner, value, f"{place.where}.", place.faults)
     if inner is not None and isinstance(value, BaseException):  # of `Tee.collect`
         return _failed(value, hint, place)
-    hints = _of_several(value, hint)
-    if hints is not None:  # such as those of a Tee
-        each = zip(value, hints, range(len(value)), strict=True)
+    pairs = _pairs(value, hint)
+    if pairs is not None:  # such as those of a Tee
         values = [
             _fitted(one, own, attrs.evolve(place, where=f"{place.where}[{i}]"))
-            for one, own, i in each
+            for i, (one, own) in enumerate(pairs)
         ]
         return _Many(tuple, values)
     if place.field.is_checked and not fits(value, hint):
@@ -257,7 +257,7 @@ def _fitted(value: Any, hint: Any, place: _Place) -> Any:
     return value
 
 
-def _refused(value: Refused, hint: Any, place: _Place) -> Refused:
+def _refused(value: Refused, hint: Any, place: _Place) -> None:
     """Of a flow that is refused inside a `Tee`: into the one class that the tuple has."""
     for arm in arms(hint):
         of_tuple = typing.get_args(arm) if typing.get_origin(arm) is tuple else ()
@@ -266,25 +266,23 @@ def _refused(value: Refused, hint: Any, place: _Place) -> Refused:
         if len(found) == 1:
             i, record = found[0]
             draft(record, value, f"{place.where}[{i}].", place.faults)
-            break
-    return value
+            return
 
 
-def _of_several(value: object, hint: Any) -> tuple[Any, ...] | None:
-    """The types of what a tuple holds, where results in it are to be put into a class."""
+def _pairs(value: object, hint: Any) -> list[tuple[Any, Any]] | None:
+    """What a tuple holds, with its types, where results in it are to be put into a class."""
     if type(value) is not tuple:
         return None
-    several: tuple[Any, ...] = value
+    several = cast("tuple[Any, ...]", value)
     hints = places(hint, len(several))
-    if hints is None or not any(map(_is_put, several, hints)):
-        return None
-    return hints
+    pairs = None if hints is None else list(zip(several, hints, strict=True))
+    return pairs if pairs is not None and any(_is_put(*pair) for pair in pairs) else None
 
 
 def _is_put(value: object, hint: Any) -> bool:
     if isinstance(value, Filed | BaseException):
         return record_in(hint) is not None
-    return _of_several(value, hint) is not None
+    return _pairs(value, hint) is not None
 
 
 def _told(error: BaseException) -> str:

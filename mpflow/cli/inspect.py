@@ -207,8 +207,15 @@ def _deviation_line(deviation: Deviation) -> str:
     if deviation.part is not None:
         line += f" in part {_place(deviation.part)}"
     if deviation.offset is not None:
-        line += f" at byte {deviation.offset}"
+        line += f" at byte {deviation.offset} of {_level(deviation.level)}"
     return f"{line}: {deviation.detail}"
+
+
+def _level(path: tuple[int, ...] | None) -> str:
+    """What the bytes are counted of."""
+    if path is None:
+        return "the header"
+    return f"the body of part {_place(path)}" if path else "the body"
 
 
 def _place(path: tuple[int, ...]) -> str:

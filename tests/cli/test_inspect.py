@@ -99,6 +99,27 @@ def test_the_tree_of_a_mail(tmp_path: Path) -> None:
     assert all(line.startswith("  bare-lf") for line in lines[7:])
 
 
+def test_a_deviation_is_told_with_what_its_offset_counts_in(tmp_path: Path) -> None:
+    """In the header, in the body, in the body of a part; JSON has the same as `level`."""
+    inner = b"--i\r\nContent-Disposition: inline; a=1; a=2\r\n\r\nx\r\n--i--"
+    head = b"Content-Type: multipart/mixed; boundary=b; boundary=b\r\n"
+    data = (
+        head + b"\r\n--b\r\nContent-Disposition: inline; a=1; a=2\r\n\r\nx\r\n"
+        b"--b\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n" + inner + b"\r\n--b--\r\n"
+    )
+    done = run("inspect", "-", "--tolerate", "duplicate-parameter", cwd=tmp_path, data=data)
+    lines = done.stdout.decode().splitlines()
+    told = [line.strip().partition(": ")[0] for line in lines[lines.index("deviations:") + 1 :]]
+    found = document("-", "--tolerate", "duplicate-parameter", cwd=tmp_path, data=data)
+    offsets = [it.get("offset") for it in found["deviations"]]
+    assert [it.get("level") for it in found["deviations"]] == [None, [], [1]]
+    assert told == [
+        f"duplicate-parameter at byte {offsets[0]} of the header",
+        f"repeated-parameter in part 0 at byte {offsets[1]} of the body",
+        f"repeated-parameter in part 1.0 at byte {offsets[2]} of the body of part 1",
+    ]
+
+
 def test_the_whole_of_an_inner_multipart_is_measured(tmp_path: Path) -> None:
     inner = nested([("a", "b")], boundary="inner")
     told = document("-", cwd=tmp_path, data=body([inner, ("c", "d")]))
