@@ -17,10 +17,7 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # Whose messages `MultipartReader.from_message` takes, beside those in the group `test`.
-MESSAGES = [
-    *("starlette>=0.48", "fastapi>=0.118", "litestar>=2.18", "falcon>=4.1", "blacksheep>=2.4"),
-    *("httpx2>=2", "niquests>=3.15"),
-]
+MESSAGES = ["httpx2>=2", "niquests>=3.15"]
 # A file of tests to a process: the whole suite in half the time on two processors.
 PARALLEL = ["-n", "auto", "--dist", "loadfile"]
 DEFAULT = ["tests", "lint", "types", "layers", "docs", "package"]

@@ -48,6 +48,7 @@ from mpflow.options import Option, Options, options_of
 from mpflow.part import Part
 from mpflow.payloads import Payload
 from mpflow.plugins import InstalledHandler, handler_names, installed_handlers, load_handler
+from mpflow.problems import Problem
 from mpflow.rangewriter import range_writer
 from mpflow.reader import MultipartReader
 from mpflow.related import Related
@@ -100,6 +101,7 @@ __all__ = [
     "PartInfo",
     "PartRef",
     "Payload",
+    "Problem",
     "RangePart",
     "Rejected",
     "Related",

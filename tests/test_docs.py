@@ -56,6 +56,7 @@ def whole_modules() -> set[str]:
 def test_the_api_page_lists_every_public_name() -> None:
     assert whole_modules() == {
         "mpflow.errors",
+        "mpflow.integrations.asgi",
         "mpflow.observers",
         "mpflow.reports",
         "mpflow.wire",

@@ -21,9 +21,9 @@ from mpflow import (
     MultipartReader,
     Rejected,
 )
-from mpflow.cli.exchange import Answer, Exchange, Receive, Scope, Send
 from mpflow.cli.page import load_page
 from mpflow.cli.told import for_clients, tell_cause
+from mpflow.integrations.exchange import Answer, Exchange, Receive, Scope, Send
 
 __all__ = ["App", "Service", "refuse"]
 

@@ -11,7 +11,7 @@ import hashlib
 import re
 from importlib import resources
 
-from mpflow.cli.exchange import Answer
+from mpflow.integrations.exchange import Answer
 
 __all__ = ["load_page"]
 

@@ -7,21 +7,14 @@ from typing import Any
 import anyio
 import pytest
 
-from mpflow.cli.exchange import (
-    HURRIED_SECONDS,
-    LINGER_BYTES,
-    LINGER_KNOWN_BYTES,
-    LINGER_KNOWN_SECONDS,
-    LINGER_SECONDS,
-    Answer,
-    Exchange,
-)
+from mpflow.integrations.exchange import HURRIED_SECONDS, Answer, Exchange, Linger
 from tests.cli.asgi import Client
 from tests.clock import virtual_time
 
 pytestmark = pytest.mark.anyio
 
 CHUNK = bytes(65536)
+LINGER = Linger()
 
 
 def exchange(client: Client) -> Exchange:
@@ -61,7 +54,7 @@ async def test_what_is_read_on_is_bounded_in_bytes() -> None:
     client = Client(chunks=[CHUNK] * 1000)
     await exchange(client).answer(Answer(413))
     assert client.finished
-    assert LINGER_BYTES <= client.received < 2 * LINGER_BYTES
+    assert LINGER.size <= client.received < 2 * LINGER.size
 
 
 async def test_an_answer_survives_megabytes_of_unknown_length() -> None:
@@ -93,7 +86,7 @@ def test_the_path_of_a_request_target(path: str, expected: str) -> None:
 
 
 async def test_a_known_rest_is_read_to_its_end() -> None:
-    count = LINGER_KNOWN_BYTES // len(CHUNK)
+    count = LINGER.known_size // len(CHUNK)
     length = {"Content-Length": str(count * len(CHUNK))}
     client = Client(chunks=[CHUNK] * count, headers=length)
     await exchange(client).answer(Answer(413))
@@ -101,15 +94,15 @@ async def test_a_known_rest_is_read_to_its_end() -> None:
 
 
 async def test_a_rest_known_to_be_too_long_is_not() -> None:
-    client = Client(chunks=[CHUNK] * 1000, headers={"Content-Length": str(LINGER_KNOWN_BYTES + 1)})
+    client = Client(chunks=[CHUNK] * 1000, headers={"Content-Length": str(LINGER.known_size + 1)})
     await exchange(client).answer(Answer(413))
-    assert client.received < 2 * LINGER_BYTES
+    assert client.received < 2 * LINGER.size
 
 
 @virtual_time
 @pytest.mark.parametrize(
     ("headers", "seconds"),
-    [({}, LINGER_SECONDS), ({"Content-Length": "100"}, LINGER_KNOWN_SECONDS)],
+    [({}, LINGER.seconds), ({"Content-Length": "100"}, LINGER.known_seconds)],
 )
 async def test_a_silent_client_is_waited_for_within_bounds(
     headers: dict[str, str], seconds: float

@@ -1,0 +1,161 @@
+"""ASGI: a router as an application, alone or in front of another one.
+
+Knows: methods and paths, what `respond` may give, and which failures become which answers.
+Must not know: any framework.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from mpflow import ClientDisconnected, Flow, MultipartReader, Problem, Router
+from mpflow.integrations.exchange import (
+    Answer,
+    AsgiApp,
+    Exchange,
+    Linger,
+    Receive,
+    Scope,
+    Send,
+)
+
+__all__ = ["Answer", "AsgiApp", "Exchange", "Front", "Linger", "Lingering", "Upload", "answer_for"]
+
+Respond: TypeAlias = Callable[[Flow], Awaitable[object]]
+Given: TypeAlias = Callable[[Scope], Mapping[str, object] | Awaitable[Mapping[str, object]]]
+
+_log: Final = logging.getLogger("mpflow.integrations")
+
+
+def answer_for(error: Exception) -> Answer | None:
+    """The answer to a request that failed: problem details, or None where nobody would hear it.
+
+    What is not the client's fault is logged (`mpflow.integrations`), since the answer has no word
+    of it.
+    """
+    if isinstance(error, ClientDisconnected):
+        return None
+    problem = Problem.of(error)
+    if problem.status >= 500:
+        _log.error("an upload failed: %s", error, exc_info=error)
+    return Answer.problem(problem)
+
+
+def _upper(methods: Iterable[str]) -> tuple[str, ...]:
+    return tuple(method.upper() for method in methods)
+
+
+@attrs.define(eq=False)
+class Upload:
+    """A router as an ASGI application: dispatches what is uploaded, and answers.
+
+    `respond(flow)` is called when the body is whole and every handler has answered, and nothing is
+    committed yet: what it gives becomes the answer once everything is. An `Answer` is sent as it
+    is, None is a 204, and anything else is sent as JSON (200). Without it the answer is a 204.
+    `given` are values that handlers may need beside those of other parts; or a function that makes
+    them of ASGI's scope, sync or async. It runs before a byte of the body is read, and may raise
+    `Rejected`. `methods` are those that upload; any other is a 405.
+
+    A failure is answered with problem details (`Problem`), those by the headers alone before the
+    body is asked for. To mount it somewhere, mount it: it looks at no path.
+    """
+
+    router: Router
+    respond: Respond | None = None
+    given: Mapping[str, object] | Given | None = attrs.field(default=None, kw_only=True)
+    methods: tuple[str, ...] = attrs.field(default=("POST", "PUT"), kw_only=True, converter=_upper)
+    linger: Linger = attrs.field(factory=Linger, kw_only=True)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted: a 403
+        elif scope["type"] == "http":
+            exchange = Exchange(scope, receive, send, linger=self.linger)
+            answer = await self.take(exchange)
+            if answer is not None:
+                await exchange.answer(answer)
+        else:
+            raise NotImplementedError(f"expected http, got {scope['type']!r}")
+
+    async def take(self, exchange: Exchange) -> Answer | None:
+        """Dispatch one request; the answer, None where nobody is there to hear it."""
+        if exchange.method not in self.methods:
+            allowed = ", ".join(self.methods)
+            problem = Problem(405, f"expected one of {allowed}", {"Allow": allowed})
+            return Answer.problem(problem)
+        try:
+            given = self.given
+            if callable(given):
+                made = given(exchange.scope)
+                given = await made if inspect.isawaitable(made) else made
+            reader = MultipartReader.from_asgi(
+                exchange.scope, exchange.receive, limits=self.router.limits
+            )
+            async with self.router.flow(reader, given=given) as flow:
+                told = None if self.respond is None else await self.respond(flow)
+        except Exception as error:
+            return answer_for(error)
+        return _answer_of(told)
+
+
+def _answer_of(told: object) -> Answer:
+    if isinstance(told, Answer):
+        return told
+    return Answer(204) if told is None else Answer.json(200, told)
+
+
+@attrs.define(eq=False)
+class Front:
+    """Applications at paths of their own, in front of one that gets everything else.
+
+    A path is matched as it is, without what is mounted around. For frameworks whose own request
+    bodies have no backpressure: `app.asgi_app = Front(app.asgi_app, {"/upload": Upload(router)})`.
+    """
+
+    app: AsgiApp
+    paths: Mapping[str, AsgiApp]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http":
+            path = scope["path"]
+            root = scope.get("root_path", "")
+            if root and path.startswith(root + "/"):
+                path = path[len(root) :]
+            app = self.paths.get(path, app)
+        await app(scope, receive, send)
+
+
+@attrs.define(eq=False)
+class Lingering:
+    """An application whose early answers reach clients that are still sending.
+
+    A middleware for any framework. An answer that an application gives before it has read the
+    body, a 413 say, is lost on some servers to clients that write all of it before they read. So
+    what still comes is read and thrown away within `linger` before such an answer ends.
+    """
+
+    app: AsgiApp
+    linger: Linger = attrs.field(factory=Linger)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            exchange = Exchange(scope, receive, send, linger=self.linger)
+            receive, send = exchange.receive, exchange.send
+        await self.app(scope, receive, send)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """ASGI's lifespan: there is nothing to start, and nothing to end."""
+    while True:
+        message: Any = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,210 @@
+"""One HTTP request and its answer, over ASGI: `Exchange` and `Answer`.
+
+Knows: ASGI's messages, and how a refusal reaches a client that is still sending.
+Must not know: multipart, routes, files, frameworks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import anyio
+import attrs
+
+from mpflow import Problem
+
+__all__ = ["Answer", "AsgiApp", "Exchange", "Linger", "Receive", "Scope", "Send"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HURRIED_SECONDS: Final = 0.5
+"""How long is lingered once the service stops."""
+
+_MIB: Final = 1024 * 1024
+
+# RFC 9112, 3.2.2: absolute-form, of which only the path matters here.
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
+
+@attrs.frozen
+class Linger:
+    """How much of a body that nobody wants is still read before the connection may be closed.
+
+    Bytes and seconds, whichever comes first. A client that writes all of its body before it reads
+    loses an early answer otherwise. A chunked body does not say how much of it is left: `size` and
+    `seconds`. Where Content-Length says that no more than `known_size` is left, all of it is read,
+    within `known_seconds`.
+    """
+
+    size: int = 16 * _MIB
+    seconds: float = 2.0
+    known_size: int = 64 * _MIB
+    known_seconds: float = 10.0
+
+    def bounds(self, left: int | None) -> tuple[int, float]:
+        """How many bytes to read on, and for how many seconds, of which `left` are known of."""
+        if left is not None and left <= self.known_size:
+            # One more than there are: the end of the body is what counts.
+            return left + 1, self.known_seconds
+        return self.size, self.seconds
+
+
+@attrs.frozen
+class Answer:
+    """A status, a body, and headers on top of those that follow from the body."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+    @classmethod
+    def json(
+        cls, status: int, document: object, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """An answer that is a JSON document in UTF-8, for people as well as for programs."""
+        try:
+            body = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError:
+            # A header's bytes that are no UTF-8 are lone surrogates, which JSON can only escape.
+            body = json.dumps(document, indent=2, allow_nan=False).encode()
+        kind = {"content-type": "application/json"}
+        return cls(status, body + b"\n", {**kind, **(headers or {})})
+
+    @classmethod
+    def problem(cls, problem: Problem) -> Answer:
+        """An answer that says what went wrong (RFC 9457)."""
+        kind = {"content-type": problem.content_type}
+        return cls(problem.status, problem.body(), {**problem.headers, **kind})
+
+    def start(self) -> dict[str, Any]:
+        """ASGI's first message of the answer."""
+        headers = [(k.lower().encode("latin-1"), v.encode("latin-1", "replace"))
+                   for k, v in self.headers.items()]  # fmt: skip
+        headers.append((b"x-content-type-options", b"nosniff"))
+        if self.status != 204:  # RFC 9110, 8.6: a 204 has no Content-Length
+            headers.append((b"content-length", str(len(self.body)).encode()))
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+
+class Exchange:
+    """A request under way. All that reads its body does so through `receive`.
+
+    An answer that comes before the end of the body reaches a client that is still sending: see
+    `send`. After a disconnect nobody is asked for more: some servers would never answer.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, linger: Linger | None = None
+    ) -> None:
+        self.scope: Scope = scope
+        self._receive = receive
+        self._send = send
+        self._linger = linger or Linger()
+        self._received = 0
+        self._ended = not self._has_body()  # there is nothing more to receive
+        self._last: MutableMapping[str, Any] | None = None
+        self._hurried = False
+        self._waiting: anyio.CancelScope | None = None  # for what still comes
+        self.gone: bool = False
+        """Whether the client has gone away."""
+
+    @property
+    def method(self) -> str:
+        """The request's method, in upper case."""
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        """The request's path, decoded.
+
+        RFC 9112, 3.2.2: "a server MUST accept the absolute-form in requests". Servers such as
+        hypercorn put it into ASGI's `path` as it came.
+        """
+        path = str(self.scope["path"])
+        absolute = _ABSOLUTE.match(path)
+        # RFC 9110, 4.2.3: an empty path is the same as "/".
+        return path if absolute is None else path[absolute.end() :] or "/"
+
+    def header(self, name: bytes) -> str | None:
+        """The value of the first header `name` (in lower case), or None."""
+        return next((v.decode("latin-1") for k, v in self.scope["headers"] if k == name), None)
+
+    def _has_body(self) -> bool:
+        if self.scope.get("method") not in ("GET", "HEAD", "OPTIONS", "DELETE"):
+            return True
+        return any(name in (b"content-length", b"transfer-encoding")
+                   for name, _ in self.scope.get("headers", ()))  # fmt: skip
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        """ASGI's `receive`, with an eye on what has come. The disconnect is told again."""
+        if self.gone and self._last is not None:
+            return self._last
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            self._ended = not message.get("more_body", False)
+        else:
+            self._ended = self.gone = True
+            self._last = message
+        return message
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """ASGI's `send`; the end of an early answer waits, within bounds, for the client.
+
+        A client that writes all of its body before it reads would lose an early answer to a closed
+        connection. So the answer goes out at once, for those who look, and what still comes is
+        thrown away before it ends. The answer's start goes first: a server that was not asked for
+        the body of an `Expect: 100-continue` does not ask for it then. And it is read until the
+        very end: one such as hypercorn waits for room in its queue even to close the request.
+        """
+        if self._ended or message["type"] != "http.response.body" or message.get("more_body"):
+            await self._send(message)
+            return
+        enough = anyio.Event()
+        size, seconds = self._linger.bounds(self._left())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._discard, size, enough)
+            await self._send({**message, "more_body": True})
+            with anyio.move_on_after(HURRIED_SECONDS if self._hurried else seconds) as waiting:
+                self._waiting = waiting
+                await enough.wait()
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            tasks.cancel_scope.cancel()
+
+    def hurry(self) -> None:
+        """Wait no longer than a moment for what still comes."""
+        self._hurried = True
+        if self._waiting is not None:
+            soon = anyio.current_time() + HURRIED_SECONDS
+            self._waiting.deadline = min(self._waiting.deadline, soon)
+
+    async def answer(self, answer: Answer) -> None:
+        """Send an answer, unless the client is gone."""
+        if self.gone:
+            return
+        # ASGI lets a server raise OSError from `send` once the client is gone.
+        with suppress(OSError):
+            await self.send(answer.start())
+            await self.send({"type": "http.response.body", "body": answer.body})
+
+    async def _discard(self, size: int, enough: anyio.Event) -> None:
+        most = self._received + size
+        while not self._ended:
+            await self.receive()
+            if self._received >= most:
+                enough.set()
+        enough.set()
+
+    def _left(self) -> int | None:
+        """How many bytes are still to come, where Content-Length says it."""
+        length = self.header(b"content-length") or ""
+        if not (length.isascii() and length.isdigit() and len(length) < 19):
+            return None
+        return int(length) - self._received
