@@ -29,6 +29,7 @@ from mpflow.cli.app import App, refuse
 from mpflow.cli.inbox import JSON_DEPTH, Inbox
 from mpflow.cli.routed import Routed
 from mpflow.testing import Bytewise, PartSpec, body, content_type_of, nested
+from mpflow_handlers import Nested, Tee, Text
 from tests.cli.asgi import Client
 
 pytestmark = pytest.mark.anyio
@@ -540,6 +541,24 @@ async def test_a_failure_of_a_service_that_was_collected_is_kept_from_the_client
     one, other = (await Routed(router).take(reader))["parts"]
     assert one["error"] == "the upload failed on the side of the service"
     assert "no JSON" in other["error"]
+
+
+async def test_a_failure_inside_a_tee_that_was_collected_is_kept_from_the_client() -> None:
+    async def broken(part: Part) -> None:
+        raise OSError(5, "Input/output error", "/srv/secret")
+
+    inner = Router()
+    inner.add(Tee(Tee.collect(broken), Text()), name="a")
+    router = Router()
+    router.add(Tee(Nested(inner), Tee.collect(broken)), name="n")
+    router.add(inner.routes[0].handler)
+    message = body([("a", "x"), nested([("a", "y")], name="n", boundary="i")])
+    told = await Routed(router).take(MultipartReader(message, content_type_of()))
+    failed = {"error": "the upload failed on the side of the service"}
+    one, other = told["parts"]
+    assert one["value"] == [failed, "x"]
+    (inside,), last = other["value"]
+    assert (inside["value"], last) == ([failed, "y"], failed)
 
 
 async def test_the_command_tells_why_a_commit_failed() -> None:
