@@ -10,7 +10,7 @@ import enum
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 import attrs
 
@@ -271,12 +271,15 @@ def _refused(value: Refused, hint: Any, place: _Place) -> None:
 
 def _pairs(value: object, hint: Any) -> list[tuple[Any, Any]] | None:
     """What a tuple holds, with its types, where results in it are to be put into a class."""
-    if type(value) is not tuple:
+    if not _is_tuple(value):
         return None
-    several = cast("tuple[Any, ...]", value)
-    hints = places(hint, len(several))
-    pairs = None if hints is None else list(zip(several, hints, strict=True))
+    hints = places(hint, len(value))
+    pairs = None if hints is None else list(zip(value, hints, strict=True))
     return pairs if pairs is not None and any(_is_put(*pair) for pair in pairs) else None
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
+    return type(value) is tuple  # a named one cannot be made of a list
 
 
 def _is_put(value: object, hint: Any) -> bool:
