@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -86,6 +87,7 @@ class Trial:
 
 @pytest.fixture
 def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool, hold: bool) -> Trial:
+    gc.collect()  # descriptors of event loops of tests before are not to go in the middle
     return Trial(tmp_path, monkeypatch, nameless=nameless, hold=hold)
 
 
