@@ -3,6 +3,7 @@
 On trio and on asyncio alike. This is the shop window: names, no logic.
 """
 
+from mpflow import quiet as quiet  # first: Ctrl-C in the imports below shows no traceback
 from mpflow.byteranges import ByteRanges, RangePart
 from mpflow.contentrange import ContentRange, range_header
 from mpflow.errors import (

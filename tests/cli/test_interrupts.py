@@ -187,3 +187,81 @@ def test_sigterm_ends_what_waits_for_a_reader(folder: Path) -> None:
         assert process.stdout.read(2) == b"--"
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
+# Python runs it before the command: it says on stdout when a module is about to be imported.
+PAUSES = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["PAUSE_AT"]:
+            os.write(1, b"!")
+            signal.pause()
+
+sys.meta_path.insert(0, Finder())
+"""
+SCRIPT = "import sys\nfrom mpflow.cli import main\nsys.exit(main())\n"
+WRAPPED = """
+import mpflow
+class Wraps:
+    def __set_name__(self, owner, name): raise KeyboardInterrupt
+class Owner:
+    name = Wraps()
+"""
+
+
+def interrupted(folder: Path, command: list[str], module: str) -> tuple[int, bytes]:
+    """The exit and the stderr of a command that Ctrl-C ends while it imports the module."""
+    (folder / "sitecustomize.py").write_text(PAUSES)
+    paths = os.pathsep.join([str(folder), *filter(None, sys.path)])
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": paths, "PAUSE_AT": module},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1) == b"!"
+        wait_until_it_sleeps(process.pid)
+        process.send_signal(signal.SIGINT)
+        return process.wait(PATIENCE), process.stderr.read()
+
+
+@pytest.mark.parametrize("module", ["mpflow.byteranges", "mpflow.flow.pump", "mpflow.cli.serve"])
+@pytest.mark.parametrize("started", ["module", "script"])
+def test_while_it_still_imports(tmp_path: Path, started: str, module: str) -> None:
+    script = tmp_path / "mpflow"
+    script.write_text(SCRIPT)
+    command = COMMAND if started == "module" else [sys.executable, str(script)]
+    # -SIGINT is 130 to a shell.
+    assert interrupted(tmp_path, [*command, "--version"], module) == (-signal.SIGINT, b"")
+
+
+def test_an_interruption_that_an_import_wraps(tmp_path: Path) -> None:
+    (tmp_path / "mpflow").write_text(WRAPPED)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "mpflow")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+def test_other_programs_and_other_errors_keep_their_tracebacks(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text(SCRIPT)
+    _, said = interrupted(tmp_path, [sys.executable, str(other)], "mpflow.flow.pump")
+    assert said.endswith(b"KeyboardInterrupt\n")
+    (tmp_path / "mpflow").write_text("import mpflow\nraise ValueError('of another kind')\n")
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "mpflow")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"ValueError: of another kind\n")
