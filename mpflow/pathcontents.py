@@ -32,7 +32,8 @@ class FileAt(Content):
     """The file at a path: opened and closed by each writing.
 
     A named pipe is waited for, without a thread: for who opens its other end, and for what comes.
-    A socket raises `WriteError`, a directory `IsADirectoryError`.
+    It is read once: what has come through it does not come again. A socket raises `WriteError`, a
+    directory `IsADirectoryError`.
     """
 
     def __init__(self, path: os.PathLike[Any]) -> None:
@@ -48,20 +49,35 @@ class FileAt(Content):
                 "connect to it, and give the stream"
             )
         self._is_pipe = bool(_NONBLOCK) and stat.S_ISFIFO(status.st_mode)
+        self._used = False  # of a pipe only
+        # A terminal, say, waits for somebody as well.
+        self._is_prompt = not self._is_pipe and not stat.S_ISCHR(status.st_mode)
         # What may wait for somebody to open it must not: no thread that does could be ended.
         self._flags = _NONBLOCK if self._is_pipe or stat.S_ISREG(status.st_mode) else 0
         self._size = _size_at(path, status)
 
     @property
-    def prompt(self) -> bool:
+    def replayable(self) -> bool:
         return not self._is_pipe
+
+    @property
+    def prompt(self) -> bool:
+        return self._is_prompt
+
+    def check(self) -> None:
+        if self._used:
+            raise WriteError(
+                "expected a body that can be sent again, got a named pipe, which a writing has read"
+            )
 
     def size(self, charset: str) -> int | None:
         return self._size
 
     def open(self, charset: str, path: tuple[int, ...]) -> Reading:
+        self.check()
         opening = _Opening(self._open)
         if self._is_pipe:
+            self._used = True
             return _PipeReading(opening)
 
         reads = PlacedReads(0)

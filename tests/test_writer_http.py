@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
+import anyio
 import httpx
 import pytest
 from aiohttp import web
 
-from mpflow import FormData, MultipartReader, MultipartWriter
+from mpflow import FormData, MultipartReader, MultipartWriter, WriteError
 from mpflow.testing import Chunked
 from tests.cli.service import BACKENDS, Service, running
 from tests.support import only_asyncio
@@ -134,3 +136,31 @@ async def test_httpx_sends_it_again_after_a_redirect(tmp_path: Path) -> None:
         assert bodies == [await form.as_bytes()] * 2
     finally:
         await runner.cleanup()
+
+
+async def test_httpx_cannot_send_a_named_pipe_again(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+
+    class Redirecting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            assert isinstance(request.stream, httpx.AsyncByteStream)
+            assert b"x" * 100 in b"".join([chunk async for chunk in request.stream])
+            return httpx.Response(307, headers={"Location": "/again"})
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    form = FormData({"before": "y"})
+    form.add("pipe", pipe)
+
+    async def fill() -> None:
+        with await anyio.to_thread.run_sync(pipe.open, "wb") as file:
+            file.write(b"x" * 100)
+
+    async with (
+        httpx.AsyncClient(transport=Redirecting(), follow_redirects=True) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(fill)
+        with pytest.raises(WriteError, match=r"got a named pipe, .*\(in part 1 'pipe'"):
+            await client.post("http://x/", content=form, headers=form.headers)
