@@ -89,7 +89,7 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, dict)
     if not _is_instance(value, cls):
         return False
-    return _items_fit(value, args)
+    return _items_fit(value, origin, args)
 
 
 def _is_instance(value: object, cls: type) -> bool:
@@ -107,21 +107,31 @@ def _is_instance(value: object, cls: type) -> bool:
         return True
 
 
-def _items_fit(value: Any, args: tuple[Any, ...]) -> bool:
-    kind = _class(value)
-    if not args:
+def _items_fit(value: Any, origin: Any, args: tuple[Any, ...]) -> bool:
+    """Whether what is in the value fits, where the type's arguments are those of its items.
+
+    That is said of builtins and of ABCs alone: a class of somebody's own may have its type
+    variables for anything (`class Grid(list[tuple[str, T]], Generic[T])`).
+    """
+    if not args or not _is_theirs(origin):
         return True
-    if issubclass(kind, tuple):
+    kind = _class(value)
+    if issubclass(origin, tuple):
         if len(args) == 2 and args[1] is Ellipsis:
             return all(fits(item, args[0]) for item in value)
         if any(map(_is_unpacked, args)):
             return True
         return len(args) == len(value) and all(map(fits, value, args))
-    if issubclass(kind, list | set | frozenset) and len(args) == 1:
+    if issubclass(origin, Mapping):
+        known = len(args) == 2 and issubclass(kind, Mapping)
+        return not known or all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
+    if issubclass(kind, list | tuple | set | frozenset) and len(args) == 1:
         return all(fits(item, args[0]) for item in value)
-    if issubclass(kind, Mapping) and len(args) == 2:
-        return all(fits(k, args[0]) and fits(v, args[1]) for k, v in value.items())
     return True
+
+
+def _is_theirs(origin: Any) -> bool:
+    return getattr(origin, "__module__", None) in ("builtins", "collections", "collections.abc")
 
 
 def _class(value: object) -> type[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import (
     Annotated,
@@ -29,6 +29,8 @@ from hypothesis import strategies as st
 from mpflow.fitting import admits, arms, bare, fits, shown
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 UserId = NewType("UserId", int)
 Deep = NewType("Deep", UserId)
 
@@ -56,6 +58,19 @@ class Sized(Protocol):
 
 
 class Box(Generic[T]):
+    pass
+
+
+class Both(NamedTuple, Generic[T]):
+    a: T
+    b: T
+
+
+class Rows(list[tuple[str, V]], Generic[V]):
+    pass
+
+
+class Turned(dict[V, K], Generic[K, V]):
     pass
 
 
@@ -99,6 +114,14 @@ class Box(Generic[T]):
         ({"a": 1}, dict[str, int]),
         ({"a": 1}, Mapping[str, int]),
         ([1], Sequence[int]),
+        ((1, 2), Sequence[int]),
+        ({1, 2}, Collection[int]),
+        # What the variables of somebody's own class stand for is theirs to say.
+        (Both(1, 2), Both[int]),
+        (Rows([("a", 1)]), Rows[int]),
+        (Turned({"a": 1}), Turned[int, str]),
+        (Both(1, 2), tuple[int, int]),
+        (Rows([("a", 1)]), list[tuple[str, int]]),
         (Counter("a"), Counter[str]),
         (deque([1]), deque[int]),
         (Pair(1, 2), Pair),
@@ -141,6 +164,12 @@ def test_fits(value: object, hint: Any) -> None:
         ({"a"}, set[int]),
         ({"a": "b"}, dict[str, int]),
         ({1: 1}, Mapping[str, int]),
+        ((1, "a"), Sequence[int]),
+        ({"a"}, Collection[int]),
+        (Both(1, "a"), tuple[int, int]),
+        (Rows([("a", 1)]), list[tuple[str, str]]),
+        (Turned({"a": 1}), dict[str, str]),
+        ((1, 2), Both[int]),
         ([], Movie),
         (3, Sized),
         (3, Callable[..., None]),
