@@ -22,11 +22,13 @@ from mpflow.integrations.exchange import (
     Receive,
     Scope,
     Send,
+    path_of,
 )
+from mpflow.problems import sole_error
 
 __all__ = ["Answer", "AsgiApp", "Exchange", "Front", "Linger", "Lingering", "Upload", "answer_for"]
 
-Respond: TypeAlias = Callable[[Flow], Awaitable[object]]
+Respond: TypeAlias = Callable[[Flow], object]
 Given: TypeAlias = Callable[[Scope], Mapping[str, object] | Awaitable[Mapping[str, object]]]
 
 _log: Final = logging.getLogger("mpflow.integrations")
@@ -38,7 +40,7 @@ def answer_for(error: Exception) -> Answer | None:
     What is not the client's fault is logged (`mpflow.integrations`), since the answer has no word
     of it.
     """
-    if isinstance(error, ClientDisconnected):
+    if isinstance(sole_error(error), ClientDisconnected):
         return None
     problem = Problem.of(error)
     if problem.status >= 500:
@@ -54,9 +56,10 @@ def _upper(methods: Iterable[str]) -> tuple[str, ...]:
 class Upload:
     """A router as an ASGI application: dispatches what is uploaded, and answers.
 
-    `respond(flow)` is called when the body is whole and every handler has answered, and nothing is
-    committed yet: what it gives becomes the answer once everything is. An `Answer` is sent as it
-    is, None is a 204, and anything else is sent as JSON (200). Without it the answer is a 204.
+    `respond(flow)`, sync or async, is called when the body is whole and every handler has answered,
+    and nothing is committed yet: what it gives becomes the answer once everything is. An `Answer`
+    is sent as it is, None is a 204, and anything else is sent as JSON (200). Without it the answer
+    is a 204.
     `given` are values that handlers may need beside those of other parts; or a function that makes
     them of ASGI's scope, sync or async. It runs before a byte of the body is read, and may raise
     `Rejected`. `methods` are those that upload; any other is a 405.
@@ -99,10 +102,12 @@ class Upload:
                 exchange.scope, exchange.receive, limits=self.router.limits
             )
             async with self.router.flow(reader, given=given) as flow:
-                told = None if self.respond is None else await self.respond(flow)
+                told = None if self.respond is None else self.respond(flow)
+                # Made before the commit: what is no JSON fails while all can be rolled back.
+                answer = _answer_of(await told if inspect.isawaitable(told) else told)
         except Exception as error:
             return answer_for(error)
-        return _answer_of(told)
+        return answer
 
 
 def _answer_of(told: object) -> Answer:
@@ -125,7 +130,7 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self.app
         if scope["type"] == "http":
-            path = scope["path"]
+            path = path_of(scope)
             root = scope.get("root_path", "")
             if root and path.startswith(root + "/"):
                 path = path[len(root) :]

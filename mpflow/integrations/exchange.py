@@ -16,6 +16,7 @@ import anyio
 import attrs
 
 from mpflow import Problem
+from mpflow.problems import clean_headers
 
 __all__ = ["Answer", "AsgiApp", "Exchange", "Linger", "Receive", "Scope", "Send"]
 
@@ -28,6 +29,12 @@ HURRIED_SECONDS: Final = 0.5
 """How long is lingered once the service stops."""
 
 _MIB: Final = 1024 * 1024
+
+# RFC 9110, 6.4.1: they have no content; 8.6: a 204 has no Content-Length.
+_BODILESS: Final = frozenset({204, 304})
+
+# In the scope of a request whose early answer somebody further out looks after.
+_LINGERING: Final = "mpflow.lingering"
 
 # RFC 9112, 3.2.2: absolute-form, of which only the path matters here.
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
@@ -58,11 +65,15 @@ class Linger:
 
 @attrs.frozen
 class Answer:
-    """A status, a body, and headers on top of those that follow from the body."""
+    """A status, a body, and headers on top of those that follow from the body.
+
+    Of the headers, those that only the server can set are left out, and what would break the
+    answer is made harmless.
+    """
 
     status: int
     body: bytes = b""
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=clean_headers)
 
     @classmethod
     def json(
@@ -85,19 +96,42 @@ class Answer:
 
     def start(self) -> dict[str, Any]:
         """ASGI's first message of the answer."""
-        headers = [(k.lower().encode("latin-1"), v.encode("latin-1", "replace"))
-                   for k, v in self.headers.items()]  # fmt: skip
+        headers = [(k.lower().encode(), v.encode("latin-1")) for k, v in self.headers.items()]
         headers.append((b"x-content-type-options", b"nosniff"))
-        if self.status != 204:  # RFC 9110, 8.6: a 204 has no Content-Length
+        if self.status not in _BODILESS:
             headers.append((b"content-length", str(len(self.body)).encode()))
         return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+    def end(self) -> dict[str, Any]:
+        """ASGI's last message of the answer."""
+        body = b"" if self.status in _BODILESS else self.body
+        return {"type": "http.response.body", "body": body}
+
+
+def path_of(scope: Mapping[str, Any]) -> str:
+    """The path of a request, decoded.
+
+    RFC 9112, 3.2.2: "a server MUST accept the absolute-form in requests". Servers such as
+    hypercorn put it into ASGI's `path` as it came.
+    """
+    path = str(scope["path"])
+    absolute = _ABSOLUTE.match(path)
+    # RFC 9110, 4.2.3: an empty path is the same as "/".
+    return path if absolute is None else path[absolute.end() :] or "/"
+
+
+def has_ended(scope: Mapping[str, Any]) -> bool:
+    """Whether the server has given out all of the request's body; False where nobody has looked."""
+    outermost = scope.get(_LINGERING)
+    return isinstance(outermost, Exchange) and outermost.ended
 
 
 class Exchange:
     """A request under way. All that reads its body does so through `receive`.
 
     An answer that comes before the end of the body reaches a client that is still sending: see
-    `send`. After a disconnect nobody is asked for more: some servers would never answer.
+    `send`. After a disconnect nobody is asked for more: some servers would never answer. Where one
+    of these is made inside another, of the same request, the outer one lingers.
     """
 
     def __init__(
@@ -107,13 +141,22 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._linger = linger or Linger()
+        self._is_inner = bool(scope.get(_LINGERING))
+        scope.setdefault(_LINGERING, self)
+        self._turn = anyio.Lock(fast_acquire=True)
         self._received = 0
         self._ended = not self._has_body()  # there is nothing more to receive
-        self._last: MutableMapping[str, Any] | None = None
+        self._enough: tuple[int, anyio.Event] | None = None  # bytes, and what tells of them
+        self._last: MutableMapping[str, Any] = {"type": "http.disconnect"}
         self._hurried = False
         self._waiting: anyio.CancelScope | None = None  # for what still comes
         self.gone: bool = False
         """Whether the client has gone away."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more of the body is to come."""
+        return self._ended
 
     @property
     def method(self) -> str:
@@ -122,15 +165,8 @@ class Exchange:
 
     @property
     def path(self) -> str:
-        """The request's path, decoded.
-
-        RFC 9112, 3.2.2: "a server MUST accept the absolute-form in requests". Servers such as
-        hypercorn put it into ASGI's `path` as it came.
-        """
-        path = str(self.scope["path"])
-        absolute = _ABSOLUTE.match(path)
-        # RFC 9110, 4.2.3: an empty path is the same as "/".
-        return path if absolute is None else path[absolute.end() :] or "/"
+        """The request's path, decoded, without scheme and host."""
+        return path_of(self.scope)
 
     def header(self, name: bytes) -> str | None:
         """The value of the first header `name` (in lower case), or None."""
@@ -144,16 +180,19 @@ class Exchange:
 
     async def receive(self) -> MutableMapping[str, Any]:
         """ASGI's `receive`, with an eye on what has come. The disconnect is told again."""
-        if self.gone and self._last is not None:
-            return self._last
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
-            self._ended = not message.get("more_body", False)
-        else:
-            self._ended = self.gone = True
-            self._last = message
-        return message
+        # One at a time: of two who wait, hypercorn tells only one that the client has gone.
+        async with self._turn:
+            if self.gone:
+                return self._last
+            message = await self._receive()
+            if message["type"] == "http.request":
+                self._received += len(message.get("body", b""))
+                self._ended = not message.get("more_body", False)
+            else:
+                self._ended = self.gone = True
+                self._last = message
+            self._tell()
+            return message
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """ASGI's `send`; the end of an early answer waits, within bounds, for the client.
@@ -164,19 +203,28 @@ class Exchange:
         the body of an `Expect: 100-continue` does not ask for it then. And it is read until the
         very end: one such as hypercorn waits for room in its queue even to close the request.
         """
-        if self._ended or message["type"] != "http.response.body" or message.get("more_body"):
+        is_end = message["type"] == "http.response.body" and not message.get("more_body")
+        if self._ended or self._is_inner or not is_end:
             await self._send(message)
             return
-        enough = anyio.Event()
         size, seconds = self._linger.bounds(self._left())
+        enough = anyio.Event()
+        self._enough = self._received + size, enough
+        # Kept, and raised as they are: a task group would put them into a group.
+        failures: list[Exception] = []
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._discard, size, enough)
-            await self._send({**message, "more_body": True})
-            with anyio.move_on_after(HURRIED_SECONDS if self._hurried else seconds) as waiting:
-                self._waiting = waiting
-                await enough.wait()
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            tasks.start_soon(self._discard, failures)
+            try:
+                await self._send({**message, "more_body": True})
+                with anyio.move_on_after(HURRIED_SECONDS if self._hurried else seconds) as waiting:
+                    self._waiting = waiting
+                    await enough.wait()
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            except Exception as error:
+                failures.insert(0, error)
             tasks.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
 
     def hurry(self) -> None:
         """Wait no longer than a moment for what still comes."""
@@ -192,15 +240,23 @@ class Exchange:
         # ASGI lets a server raise OSError from `send` once the client is gone.
         with suppress(OSError):
             await self.send(answer.start())
-            await self.send({"type": "http.response.body", "body": answer.body})
+            await self.send(answer.end())
 
-    async def _discard(self, size: int, enough: anyio.Event) -> None:
-        most = self._received + size
-        while not self._ended:
-            await self.receive()
-            if self._received >= most:
+    async def _discard(self, failures: list[Exception]) -> None:
+        try:
+            while not self._ended:
+                await self.receive()
+        except Exception as error:
+            failures.append(error)
+            self._ended = True
+            self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits for the rest of the body, if that has come, or as much as is wanted."""
+        if self._enough is not None:
+            most, enough = self._enough
+            if self._ended or self._received >= most:
                 enough.set()
-        enough.set()
 
     def _left(self) -> int | None:
         """How many bytes are still to come, where Content-Length says it."""

@@ -173,10 +173,78 @@ async def test_who_goes_during_the_answer_is_no_error() -> None:
     await Exchange(client.scope, client.receive, send).answer(Answer(400))
 
 
+@pytest.mark.parametrize("at", [1, 2])
+async def test_who_goes_while_it_is_waited_for_is_no_error(at: int) -> None:
+    """An error of `send` comes out as it is, in no group of a task group."""
+    client = Client(chunks=[CHUNK] * 3)
+    sent = 0
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal sent
+        sent += 1
+        if sent > at:
+            raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await _early(Exchange(client.scope, client.receive, send))
+    sent = 0
+    client = Client(chunks=[CHUNK] * 3)
+    await Exchange(client.scope, client.receive, send).answer(Answer(400))
+
+
+async def _early(request: Exchange) -> None:
+    await request.send(Answer(413).start())
+    await request.send(Answer(413).end())
+
+
+async def test_a_server_that_fails_to_receive_does_not_lose_the_answer() -> None:
+    client = Client()
+
+    async def receive() -> dict[str, Any]:
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        await _early(Exchange(client.scope, receive, client.send))
+    assert client.finished
+
+
+async def test_the_disconnect_is_told_again() -> None:
+    client = Client(ends="gone")
+    request = exchange(client)
+    for _ in range(3):
+        assert (await request.receive())["type"] == "http.disconnect"
+
+
+async def test_one_inside_another_does_not_linger() -> None:
+    """A body of unknown length would be read twice as far as its bounds say."""
+    client = Client(chunks=[CHUNK] * 1000)
+    outer = exchange(client)
+    await Exchange(outer.scope, outer.receive, outer.send).answer(Answer(413))
+    assert client.finished
+    assert LINGER.size <= client.received < 1.5 * LINGER.size
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_a_status_without_content(status: int) -> None:
+    client = Client()
+    await exchange(client).answer(Answer(status, b"text"))
+    assert (client.status, client.body) == (status, b"")
+    assert "content-length" not in client.headers
+
+
 async def test_headers_of_an_answer() -> None:
     start = Answer(200, b"abc", {"Content-Type": "text/plain"}).start()
     assert start["headers"] == [
         (b"content-type", b"text/plain"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"content-length", b"3"),
+    ]
+
+
+async def test_headers_of_an_answer_that_would_break_it() -> None:
+    answer = Answer(200, b"abc", {"X-Name": "a\r\nb", "Content-Length": "7", "X Y": "1"})
+    assert answer.start()["headers"] == [
+        (b"x-name", b"a  b"),
         (b"x-content-type-options", b"nosniff"),
         (b"content-length", b"3"),
     ]
