@@ -78,8 +78,8 @@ _Headers: TypeAlias = Mapping[str, str]
 class Forwarded:
     """What the service answered: its `status` (2xx), `headers`, and the first 64 KiB of its body.
 
-    `is_whole` is False where the body was longer. It is as it came: with a content coding, if the
-    service used one, though it was asked not to.
+    `is_whole` is False where the body was longer, or came to no end, which only `undo` sees. The
+    body is as it came: with a content coding, if the service used one, though it was asked not to.
     """
 
     status: int
@@ -161,8 +161,10 @@ class Forward:
     part is sent: nobody can tell what such a service has kept.
 
     **The service has the part before the flow commits.** Where that matters, `undo` is awaited at
-    a rollback, with the `Forwarded` and a client, within 30 s: it may send a DELETE, say.
-    Undoing is not possible where no answer came: such a service has to forget what nobody names.
+    a rollback, with the `Forwarded` and a client, within 30 s: it may send a DELETE, say. So it is
+    where the handler fails, or is cancelled, once a status of 2xx came: what had come of the body
+    by then is in the `Forwarded`, whose `is_whole` is False where that was not all. Undoing is not
+    possible where no answer came: such a service has to forget what nobody names.
     """
 
     url: str | Callable[Concatenate[PartInfo, ...], str] = attrs.field(
@@ -191,15 +193,26 @@ class Forward:
         if callable(more):
             more = check_headers(more(part.info, **accepted_needs(more, needs)))
         headers.update(more or {})
-        forwarded = await self._send(url, headers, body)
+        answer, sent = _Answer(), False
         try:
-            yield forwarded
-        except BaseException:
-            if self.undo is not None:
-                with anyio.CancelScope(shield=True), anyio.fail_after(_UNDO):
-                    async with self._client() as client:
-                        await self.undo(forwarded, client)
+            await self._send(url, headers, body, answer)
+            sent = True
+            yield answer.forwarded()
+        except BaseException as reason:
+            if self.undo is not None and answer.is_success:
+                try:
+                    await self._take_back(self.undo, answer.forwarded())
+                except Exception as error:
+                    if sent or not isinstance(reason, Exception):
+                        raise  # of a rollback, the flow notes it
+                    told = f"{type(error).__name__}: {error}"
+                    reason.add_note(f"what the service has kept was not undone: {told}")
             raise
+
+    async def _take_back(self, undo: Undo, forwarded: Forwarded) -> None:
+        with anyio.CancelScope(shield=True), anyio.fail_after(_UNDO):
+            async with self._client() as client:
+                await undo(forwarded, client)
 
     def _message(self, part: Part) -> tuple[AsyncIterable[bytes], CIMultiDict[str]]:
         """The body, and the headers that belong to it."""
@@ -228,19 +241,23 @@ class Forward:
             yield client
 
     async def _send(
-        self, url: str, headers: CIMultiDict[str], body: AsyncIterable[bytes]
-    ) -> Forwarded:
+        self,
+        url: str,
+        headers: CIMultiDict[str],
+        body: AsyncIterable[bytes],
+        answer: _Answer,
+    ) -> None:
         httpx = library()
         where, sent = f"{self.method} {shown(url)}", Sent(body)
         try:
             async with self._client() as client:
                 request = self._request(client, url, headers, sent)
-                answer = await client.send(request, stream=True, follow_redirects=False)
+                response = await client.send(request, stream=True, follow_redirects=False)
                 try:
-                    forwarded = await _taken(answer)
+                    await answer.take(response)
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await answer.aclose()
+                        await response.aclose()
         except httpx.HTTPError as error:
             late = isinstance(error, httpx.TimeoutException)
             text = f"got {type(error).__name__}: {excerpt(str(error), limit=_EXCERPT)}"
@@ -251,17 +268,16 @@ class Forward:
                 f"expected {where} to be answered, {text}",
                 status=504 if late else None,
             ) from error
-        if not 200 <= forwarded.status < 300:
+        if not answer.is_success:
             raise ServiceFailed(
-                f"expected {where} to be answered with 2xx, got {forwarded.status}: "
-                f"{excerpt(forwarded.body, limit=_EXCERPT)}"
+                f"expected {where} to be answered with 2xx, got {answer.status}: "
+                f"{excerpt(bytes(answer.body), limit=_EXCERPT)}"
             )
         if not sent.whole:
             raise ServiceFailed(
                 f"expected {where} to be answered once the whole part was sent, got "
-                f"{forwarded.status} before"
+                f"{answer.status} before"
             )
-        return forwarded
 
     def _request(
         self,
@@ -286,20 +302,44 @@ class Forward:
         )
 
 
-async def _taken(answer: httpx.Response) -> Forwarded:
-    """The answer, its body up to `ANSWER_BYTES`. It is not decoded: it may be a bomb."""
-    body = bytearray()
-    if answer.is_stream_consumed:  # by a hook of the client's
-        body += answer.content[: ANSWER_BYTES + 1]
-    else:
-        with anyio.CancelScope() as scope:
-            async for chunk in answer.aiter_raw():
-                body += chunk[: ANSWER_BYTES + 1 - len(body)]
-                if len(body) > ANSWER_BYTES:
-                    scope.cancel()  # ends httpx's generators, which leaving them would not
-    headers = CIMultiDictProxy(CIMultiDict(answer.headers.multi_items()))
-    whole = len(body) <= ANSWER_BYTES
-    return Forwarded(answer.status_code, headers, bytes(body[:ANSWER_BYTES]), whole)
+@attrs.define(eq=False)
+class _Answer:
+    """What came of the service's answer: nothing yet, its head, its body up to `ANSWER_BYTES`."""
+
+    status: int | None = attrs.field(default=None, init=False)
+    headers: CIMultiDict[str] = attrs.field(factory=CIMultiDict[str], init=False)
+    body: bytearray = attrs.field(factory=bytearray, init=False)
+    is_whole: bool = attrs.field(default=False, init=False)
+
+    @property
+    def is_success(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+    async def take(self, response: httpx.Response) -> None:
+        """Receive the body. It is not decoded: it may be a bomb."""
+        self.status = response.status_code
+        self.headers.extend(response.headers.multi_items())
+        more = False
+        if response.is_stream_consumed:  # by a hook of the client's
+            more = self._add(response.content)
+        else:
+            with anyio.CancelScope() as scope:
+                async for chunk in response.aiter_raw():
+                    more = self._add(chunk)
+                    if more:
+                        scope.cancel()  # ends httpx's generators, which leaving them would not
+        self.is_whole = not more
+
+    def _add(self, data: bytes) -> bool:
+        """Keep what there is room for; whether there was more."""
+        room = ANSWER_BYTES - len(self.body)
+        self.body += data[:room]
+        return len(data) > room
+
+    def forwarded(self) -> Forwarded:
+        assert self.status is not None
+        headers = CIMultiDictProxy(self.headers)
+        return Forwarded(self.status, headers, bytes(self.body), self.is_whole)
 
 
 def _keeps_coding(part: Part) -> bool:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
@@ -415,9 +416,12 @@ async def test_a_client_that_takes_nothing_and_calls_it_success() -> None:
                 break
             return httpx.Response(201, stream=httpx.ByteStream(b""))
 
+    undone: list[Forwarded] = []
     async with httpx.AsyncClient(transport=Hasty()) as client:
+        forward = Forward("http://host/", client=client, undo=keeping(undone))
         with pytest.raises(ServiceFailed, match="once the whole part was sent, got 201 before"):
-            await stage(Forward("http://host/", client=client), part_of(cut(DATA)))
+            await stage(forward, part_of(cut(DATA)))
+    assert [it.status for it in undone] == [201]
 
 
 async def test_a_service_that_never_answers() -> None:
@@ -502,6 +506,92 @@ async def test_a_cancellation_undoes_it_too() -> None:
                 scope.cancel()
                 await anyio.sleep_forever()
     assert [method for method, *_ in service.got] == ["POST", "DELETE"]
+
+
+CREATED = b"HTTP/1.1 201 Created\r\nLocation: /7\r\nContent-Length: 100\r\n\r\nshort"
+
+
+async def read_request(stream: SocketStream) -> None:
+    got = b""
+    while not got.endswith(b"\r\n0\r\n\r\n"):
+        got += await stream.receive()
+
+
+def keeping(undone: list[Forwarded]) -> Callable[..., Awaitable[None]]:
+    async def undo(forwarded: Forwarded, client: httpx.AsyncClient) -> None:
+        await anyio.lowlevel.checkpoint()
+        undone.append(forwarded)
+
+    return undo
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["cut", "timeout"])
+async def test_an_answer_that_is_cut_is_undone(hangs: bool) -> None:
+    async def serve(stream: SocketStream, got: bytearray) -> None:
+        await read_request(stream)
+        await stream.send(CREATED)
+        if hangs:
+            await anyio.sleep_forever()
+
+    undone: list[Forwarded] = []
+    router = Router()
+    async with wires(serve) as (url, _):
+        router.add(Forward(url, undo=keeping(undone), timeout=0.2 if hangs else None))
+        with pytest.raises(ServiceFailed) as caught:
+            await router.dispatch(MultipartReader(body([("f", b"x")]), content_type_of()))
+    assert caught.value.status == (504 if hangs else 502)
+    (forwarded,) = undone
+    assert (forwarded.status, forwarded.headers["Location"]) == (201, "/7")
+    assert (forwarded.body, forwarded.is_whole) == (b"short", False)
+
+
+async def test_a_cancellation_within_the_answer_is_undone() -> None:
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncGenerator[bytes]:
+            yield b"short"
+            scope.cancel()
+            await anyio.sleep_forever()
+
+    class Created(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            assert isinstance(request.stream, httpx.AsyncByteStream)
+            assert b"".join([data async for data in request.stream]) == b"x"
+            return httpx.Response(201, stream=Endless())
+
+    undone: list[Forwarded] = []
+    router = Router()
+    async with httpx.AsyncClient(transport=Created()) as client:
+        router.add(Forward("http://host/", client=client, undo=keeping(undone)))
+        with anyio.CancelScope() as scope:
+            await router.dispatch(MultipartReader(body([("f", b"x")]), content_type_of()))
+    assert scope.cancelled_caught
+    assert [(it.status, it.body, it.is_whole) for it in undone] == [(201, b"short", False)]
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+async def test_a_refusal_is_not_undone(status: int) -> None:
+    async def undo(forwarded: Forwarded, client: httpx.AsyncClient) -> None:
+        pytest.fail("the service has kept nothing")
+
+    service = Service()
+    service.status = status
+    async with serving(service) as port:
+        with pytest.raises(ServiceFailed):
+            await stage(Forward(f"http://127.0.0.1:{port}/", undo=undo), part_of(b"x"))
+
+
+async def test_an_undoing_that_fails_hides_no_failure() -> None:
+    async def undo(forwarded: Forwarded, client: httpx.AsyncClient) -> None:
+        raise LookupError("gone")
+
+    async def serve(stream: SocketStream, got: bytearray) -> None:
+        await read_request(stream)
+        await stream.send(CREATED)
+
+    async with wires(serve) as (url, _):
+        with pytest.raises(ServiceFailed) as caught:
+            await stage(Forward(url, undo=undo), part_of(b"x"))
+    assert any("LookupError: gone" in note for note in caught.value.__notes__)
 
 
 async def test_an_undoing_that_fails_is_told() -> None:
