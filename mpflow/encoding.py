@@ -13,11 +13,18 @@ from anyio import to_thread
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mpflow.contents import Reading, Received
-from mpflow.errors import WriteError, excerpt
+from mpflow.errors import UnsupportedCoding, WriteError, excerpt
 from mpflow.wire.codings import CODINGS, Coding, Encoding, Kind, codings_of
 from mpflow.wire.codings.plain import PlainEncoder
 
-__all__ = ["CODE_INLINE", "CodedReading", "codings_to_apply", "codings_to_relay"]
+__all__ = [
+    "CODE_INLINE",
+    "CodedReading",
+    "codings_named",
+    "codings_to_apply",
+    "codings_to_relay",
+    "encoding_of",
+]
 
 CODE_INLINE: Final = 16 * 1024
 """Bytes that are coded on the event loop at once, at most, by a coding that is heavy."""
@@ -25,11 +32,30 @@ CODE_INLINE: Final = 16 * 1024
 _Headers: TypeAlias = CIMultiDict[str] | CIMultiDictProxy[str]
 
 
+def codings_named(headers: _Headers) -> tuple[Coding, ...]:
+    """The codings that the headers name, in their order.
+
+    `WriteError` for one that is not known: a client is not to blame for what is sent.
+    """
+    try:
+        return codings_of(headers)
+    except UnsupportedCoding as error:
+        raise WriteError(error.message) from error
+
+
+def encoding_of(codings: tuple[Coding, ...]) -> Encoding:
+    """What does these codings to one body. `WriteError` where a library for one is missing."""
+    try:
+        return Encoding(codings)
+    except UnsupportedCoding as error:
+        raise WriteError(error.message) from error
+
+
 def codings_to_apply(headers: _Headers) -> tuple[Coding, ...]:
     """The codings that the headers name, in their order; those that change nothing aside."""
     if "Content-Encoding" not in headers and "Content-Transfer-Encoding" not in headers:
         return ()  # most of many small parts
-    return tuple(c for c in codings_of(headers) if c.encoder is not PlainEncoder)
+    return tuple(c for c in codings_named(headers) if c.encoder is not PlainEncoder)
 
 
 def codings_to_relay(headers: _Headers, received: Received) -> tuple[Coding, ...]:
@@ -79,7 +105,7 @@ class CodedReading:
 
     def __init__(self, reading: Reading, codings: tuple[Coding, ...]) -> None:
         self._reading = reading
-        self._encoding = Encoding(codings)
+        self._encoding = encoding_of(codings)
         self._heavy = any(coding.heavy for coding in codings)
         self._ended = False
 

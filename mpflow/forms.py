@@ -12,6 +12,7 @@ from typing import cast
 from multidict import CIMultiDict
 
 from mpflow.contents import Sendable
+from mpflow.errors import WriteError, excerpt
 from mpflow.payloads import Payload
 from mpflow.sendheaders import HeadersLike
 from mpflow.writer import MultipartWriter
@@ -59,11 +60,31 @@ class FormData(MultipartWriter):
         A file, a path and a received file part bring their `filename` along; what has one is a
         file, with a content type: that of its name, else `application/octet-stream`. `headers`
         are further headers. Numbers raise `TypeError`: what they look like is not for us to say.
-        `WriteError` is raised for a control character in a name.
+        `WriteError` is raised for a control character in a name, for a Content-Disposition among
+        the headers, and for a Content-Type there beside `content_type`.
         """
         if not isinstance(name, str):
             raise TypeError(f"expected text as the name of a field, got {type(name).__name__}")
-        payload = self._appended(value, headers, name)
+        given = None if headers is None else CIMultiDict(headers)
+        try:
+            if given is not None:
+                _check_given(given, content_type)
+            payload = self._field(name, value, filename, content_type, given)
+        except WriteError as error:
+            self._name(error, name)
+            raise
+        self.parts.append(payload)
+        return payload
+
+    def _field(
+        self,
+        name: str,
+        value: Sendable,
+        filename: str | None,
+        content_type: str | None,
+        headers: CIMultiDict[str] | None,
+    ) -> Payload:
+        payload = self._payload(value, headers)
         content = payload.content
         if filename is None:
             filename = content.filename
@@ -73,9 +94,22 @@ class FormData(MultipartWriter):
         elif (
             filename is None
             and content.is_field
-            and (headers is None or "Content-Type" not in CIMultiDict(headers))
+            and (headers is None or "Content-Type" not in headers)
         ):
             payload.headers.popall("Content-Type", None)
         payload.head(form=True)
-        self.parts.append(payload)
         return payload
+
+
+def _check_given(headers: CIMultiDict[str], content_type: str | None) -> None:
+    """Refuse what is said elsewhere: one of the two would be dropped."""
+    if "Content-Disposition" in headers:
+        raise WriteError(
+            "expected headers of a field without a Content-Disposition, which follows from its "
+            f"name and filename=, got {excerpt(headers['Content-Disposition'])}"
+        )
+    if content_type is not None and "Content-Type" in headers:
+        raise WriteError(
+            f"expected one content type, got {excerpt(content_type)} and, in the headers, "
+            f"{excerpt(headers['Content-Type'])}"
+        )

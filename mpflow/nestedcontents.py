@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mpflow.contents import Content, Reading
+from mpflow.encoding import codings_named
 from mpflow.errors import WriteError, excerpt
-from mpflow.wire.codings import codings_of
 from mpflow.wire.headers import Head
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Nested(Content):
                 f"{excerpt(self.writer.content_type)}, "
                 f"got {excerpt(head.headers.get('Content-Type', ''))}"
             )
-        if codings := [coding.name for coding in codings_of(head.headers) if not coding.is_plain]:
+        if codings := [c.name for c in codings_named(head.headers) if not c.is_plain]:
             raise WriteError(
                 "expected a nested multipart without a coding (RFC 2045, 6.4), "
                 f"got {excerpt(codings[0])}"

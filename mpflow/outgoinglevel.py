@@ -134,8 +134,8 @@ class Level:
 
     def blame(self, error: BaseException) -> None:
         """Name the part at hand in an error that names none."""
-        if isinstance(error, WriteError) and error.part is None and self._payload is not None:
-            error.part = self._payload.ref((*self._path, self._index))
+        if self._payload is not None:
+            self._payload.blame(error, (*self._path, self._index))
 
     async def aclose(self) -> None:
         """Close what was opened to be read, and forget what was not given out."""

@@ -24,7 +24,13 @@ from mpflow.contents import (
     Text,
     name_of,
 )
-from mpflow.encoding import CODE_INLINE, CodedReading, codings_to_apply, codings_to_relay
+from mpflow.encoding import (
+    CODE_INLINE,
+    CodedReading,
+    codings_to_apply,
+    codings_to_relay,
+    encoding_of,
+)
 from mpflow.errors import PartRef, WriteError, excerpt
 from mpflow.filecontents import File, TextFile
 from mpflow.openfiles import closed_file, is_text
@@ -39,7 +45,7 @@ from mpflow.sendheaders import (
     merged_headers,
 )
 from mpflow.sources import open_source
-from mpflow.wire.codings import Coding, Encoding
+from mpflow.wire.codings import Coding
 from mpflow.wire.headers import Head, format_parameter
 
 __all__ = ["Payload"]
@@ -176,7 +182,8 @@ class Payload:
         """The codings to apply, in their order, by its headers: Content-Encoding, then
         Content-Transfer-Encoding.
 
-        None to what was received with these codings. `WriteError` for what came with others.
+        None to what was received with these codings. `WriteError` for what came with others, and
+        for one that is not known.
         """
         if isinstance(self.content, Received):
             return codings_to_relay(self.headers, self.content)
@@ -250,6 +257,11 @@ class Payload:
             return PartRef(path)
         return PartRef(path, head.name, head.filename)
 
+    def blame(self, error: BaseException, path: tuple[int, ...]) -> None:
+        """Name the part in a `WriteError` that names none."""
+        if isinstance(error, WriteError) and error.part is None:
+            error.part = self.ref(path)
+
     def data(self) -> bytes | None:
         """The body as it goes out, where it is in memory and need not be coded in a thread."""
         data = self.content.data(self.charset)
@@ -258,7 +270,7 @@ class Payload:
             return data
         if len(data) > CODE_INLINE:
             return None
-        encoding = Encoding(codings)
+        encoding = encoding_of(codings)
         return encoding.encode(data) + encoding.finish()
 
     def open(self, path: tuple[int, ...]) -> Reading:

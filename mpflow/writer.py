@@ -15,8 +15,9 @@ from urllib.parse import urlencode
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mpflow.contents import Sendable
+from mpflow.encoding import codings_named
 from mpflow.errors import InvalidBoundary, LimitExceeded, PartRef, WriteError, excerpt
-from mpflow.nestedcontents import Nested, inside_out
+from mpflow.nestedcontents import Nested, Place, inside_out
 from mpflow.outgoing import Outgoing
 from mpflow.outgoinglevel import Level, More
 from mpflow.part import Part
@@ -24,7 +25,6 @@ from mpflow.payloads import Payload
 from mpflow.sendheaders import HeadersLike, declared_length, merged_headers
 from mpflow.sinks import ByteSink, open_sink
 from mpflow.wire.boundary import check_boundary, new_boundary
-from mpflow.wire.codings import codings_of
 from mpflow.wire.headers import format_head, format_parameter
 from mpflow.wire.limits import Limits
 
@@ -126,7 +126,7 @@ class MultipartWriter:
         headers. Raises `TypeError` for what cannot be sent, and `WriteError` for what cannot be a
         header.
         """
-        payload = self._appended(obj, headers, None)
+        payload = self._appended(obj, headers)
         self.parts.append(payload)
         return payload
 
@@ -179,14 +179,18 @@ class MultipartWriter:
         self.append(inner)
         return inner
 
-    def _appended(self, obj: object, headers: HeadersLike | None, name: str | None) -> Payload:
-        """The payload of the next part to append, which an error names."""
+    def _appended(self, obj: object, headers: HeadersLike | None) -> Payload:
+        """The payload of the next part to append."""
         try:
             return self._payload(obj, headers)
         except WriteError as error:
-            if error.part is None:
-                error.part = PartRef((len(self.parts),), name)
+            self._name(error, None)
             raise
+
+    def _name(self, error: WriteError, name: str | None) -> None:
+        """Name the next part to append in an error that names none."""
+        if error.part is None:
+            error.part = PartRef((len(self.parts),), name)
 
     def _payload(self, obj: object, headers: HeadersLike | None) -> Payload:
         if isinstance(obj, Payload):
@@ -222,21 +226,25 @@ class MultipartWriter:
         """
         sizes: dict[int, int | None] = {}
         for place in inside_out(self):
-            sizes[id(place.writer)] = place.writer._size(sizes)
+            sizes[id(place.writer)] = place.writer._size(place, sizes)
         return sizes[id(self)]
 
-    def _size(self, sizes: Mapping[int, int | None]) -> int | None:
+    def _size(self, place: Place, sizes: Mapping[int, int | None]) -> int | None:
         """The size, by those of the writers inside."""
         if self._more is not None:
             return None
         delimiter = len(self.boundary) + 6  # CRLF--boundary CRLF
         total = len(self.boundary) + 8 if self.parts else len(self.boundary) + 6
         for number, payload in enumerate(self.parts):
-            head = len(payload.head(form=self._form).raw)
-            if isinstance(payload.content, Nested):
-                size = payload.agreed(sizes[id(payload.content.writer)])
-            else:
-                size = payload.expected()
+            try:
+                head = len(payload.head(form=self._form).raw)
+                if isinstance(payload.content, Nested):
+                    size = payload.agreed(sizes[id(payload.content.writer)])
+                else:
+                    size = payload.expected()
+            except WriteError as error:
+                payload.blame(error, (*place.path, number))
+                raise
             if size is None:
                 return None
             total += delimiter + (head + 2 if head else 0) + 2 + size - (0 if number else 2)
@@ -312,8 +320,7 @@ class MultipartWriter:
                 try:
                     payload.check()
                 except WriteError as error:
-                    if error.part is None:
-                        error.part = payload.ref((*place.path, index))
+                    payload.blame(error, (*place.path, index))
                     raise
 
     def check_unused(self) -> None:
@@ -339,7 +346,7 @@ class MultipartWriter:
 
 def _refuse_codings(headers: CIMultiDict[str]) -> None:
     """RFC 2045, 6.4 allows a multipart no transfer encoding that changes it; nor is it coded."""
-    if codings := [coding.name for coding in codings_of(headers) if not coding.is_plain]:
+    if codings := [coding.name for coding in codings_named(headers) if not coding.is_plain]:
         raise WriteError(
             f"expected headers of a multipart without a coding, got {excerpt(codings[0])}"
         )

@@ -213,3 +213,23 @@ async def test_an_unchanged_field_is_judged_once(monkeypatch: pytest.MonkeyPatch
     assert form.size == len(await form.as_bytes())
     assert form.headers
     assert len(blocks) == len(set(blocks)) == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (
+            {"headers": {"content-disposition": "inline"}},
+            "without a Content-Disposition, .*'inline'",
+        ),
+        (
+            {"content_type": "text/x", "headers": iter([("Content-type", "text/y")])},
+            "expected one content type, got 'text/x' and, in the headers, 'text/y'",
+        ),
+    ],
+)
+def test_what_would_be_dropped_is_refused(given: Any, match: str) -> None:
+    form = FormData({"first": "x"})
+    with pytest.raises(WriteError, match=rf"{match} \(in part 1 'a'\)"):
+        form.add("a", "x", **given)
+    assert len(form.parts) == 1

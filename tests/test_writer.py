@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mpflow import MultipartReader, MultipartWriter, Payload, UnsupportedCoding, WriteError
+from mpflow import MultipartReader, MultipartWriter, Payload, WriteError
 from mpflow.testing import Chunked, part
 from tests.support import crlf
 
@@ -398,11 +398,6 @@ async def test_the_size_of_base64_is_known() -> None:
     data = await root.as_bytes()
     assert root.size == len(data)
     assert b"Content-Length: 138\r\n" in data or b"Content-Length: 140\r\n" in data
-
-
-def test_a_coding_that_is_unknown() -> None:
-    with pytest.raises(UnsupportedCoding):
-        writer().append(b"x", {"Content-Encoding": "nonsense"})
 
 
 # -- relays -----------------------------------------------------------------------------------

@@ -8,9 +8,19 @@ from typing import Any
 
 import pytest
 
-from mpflow import FormData, MultipartReader, MultipartWriter, Payload, WriteError
+from mpflow import (
+    FormData,
+    MultipartReader,
+    MultipartWriter,
+    PartRef,
+    Payload,
+    UnsupportedCoding,
+    WriteError,
+)
 from mpflow.contents import Memory
 from mpflow.testing import Chunked
+from mpflow.wire.codings import CODINGS, Coding, CodingEncoder, registry
+from mpflow.wire.codings.plain import PlainDecoder
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +186,82 @@ async def test_headers_of_a_nested_multipart_that_change_nothing() -> None:
     root.parts[0].headers["Content-Type"] = 'MULTIPART/Related; boundary="in ner"; type="x/y"'
     async for part in MultipartReader(await root.as_bytes(), root.content_type):
         assert [await found.read() async for found in part.multipart()] == [b"x"]
+
+
+# -- who is named -----------------------------------------------------------------------------
+
+
+def _length(payload: Payload) -> None:
+    payload.headers["Content-Length"] = "5"
+
+
+def _coding(payload: Payload) -> None:
+    payload.headers["Content-Encoding"] = "gzip"
+
+
+def _unknown_coding(payload: Payload) -> None:
+    payload.headers["Content-Transfer-Encoding"] = "uu"
+
+
+FAULTS: dict[Callable[[Payload], None], str] = {
+    _length: "body of 5 bytes",
+    _coding: "without a coding",
+    _unknown_coding: "transfer encoding among .*, got 'uu'",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("depth", [0, 2])
+async def test_the_size_names_the_part_as_writing_does(
+    fault: Callable[[Payload], None], depth: int
+) -> None:
+    form = FormData({"first": "x"})
+    fault(form.add("second", b"x", filename="f"))
+    root: MultipartWriter = form
+    for _ in range(depth):
+        root, inner = MultipartWriter(), root
+        root.append(b"before")
+        root.append(inner)
+    errors = [await refused(root, FAULTS[fault])]
+    for ask in (lambda: root.size, lambda: root.headers):
+        with pytest.raises(WriteError, match=FAULTS[fault]) as caught:
+            ask()
+        errors.append(caught.value)
+    for error in errors:
+        assert error.part == PartRef((1,) * (depth + 1), "second", "f")
+        assert error.status == 500
+
+
+@pytest.mark.parametrize(
+    "header", [("Content-Encoding", "compress"), ("Content-Transfer-Encoding", "uu")]
+)
+def test_codings_that_nobody_knows_blame_this_side(header: tuple[str, str]) -> None:
+    root, form = MultipartWriter(), FormData()
+    with pytest.raises(WriteError, match=r"expected a .* among .*part 0\)"):
+        root.append(b"x", [header])
+    with pytest.raises(WriteError, match=r"expected a .* among .*part 0 'a'\)"):
+        form.add("a", b"x", headers=[header])
+    with pytest.raises(WriteError, match=r"expected a .* among .*part 0\)"):
+        root.append(MultipartWriter(headers=None), [header])
+        assert root.size
+    with pytest.raises(WriteError, match="expected a .* among "):
+        MultipartWriter(headers=[header])
+
+
+def _without_a_library() -> CodingEncoder:
+    raise UnsupportedCoding("the content coding rare needs a library")
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_a_coding_whose_library_is_missing(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    rare = Coding("rare", "content", decoder=PlainDecoder, encoder=_without_a_library)
+    monkeypatch.setattr(registry, "_table", {**CODINGS, ("content", "rare"): rare})
+    root = MultipartWriter()
+    root.append(bytes(size)).headers["Content-Encoding"] = "rare"
+    error = await refused(root, "rare needs a library")
+    assert error.part == PartRef((0,))
 
 
 # -- cycles -----------------------------------------------------------------------------------
