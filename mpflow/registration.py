@@ -17,7 +17,7 @@ from mpflow.routes import Needs, Route, needs_of
 from mpflow.signatures import handler_name
 from mpflow.wire.limits import Limits
 
-__all__ = ["check_observer", "check_reachable", "check_size", "needs_said"]
+__all__ = ["check_observer", "check_own_key", "check_reachable", "check_size", "needs_said"]
 
 _DEFAULT_TOTAL = Limits().max_total_bytes
 
@@ -35,6 +35,19 @@ def check_reachable(route: Route[Any], earlier: Iterable[Route[Any]]) -> None:
                 f"{route.predicate!r} goes to {other.name}, which was registered before it "
                 f"for {other.predicate!r}"
             )
+
+
+def check_own_key(route: Route[Any]) -> None:
+    """`RouteError` if the route needs its own key.
+
+    Another route may share the key, but a key that is needed comes once: where a part of that one
+    came, no part of this one may.
+    """
+    if route.key is not None and route.key in route.needs.values():
+        raise RouteError(
+            f"the route to {route.name} needs {excerpt(route.key)}, its own key: a part cannot "
+            "wait for itself, and of a key that is needed only one part may come"
+        )
 
 
 def check_size(route: Route[Any], limits: Limits | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, TypeAlias, TypeVar, Unpack, cast, overload
 import attrs
 
 from mpflow.decoding import DecodePolicy
-from mpflow.dependencies import check_needs
+from mpflow.dependencies import check_needs, route_name
 from mpflow.errors import RouteError, excerpt
 from mpflow.explanation import Explanation
 from mpflow.info import PartInfo
@@ -28,14 +28,20 @@ from mpflow.predicates import (
     keywords,
 )
 from mpflow.predicates.implication import literal_name, split_name
-from mpflow.registration import check_observer, check_reachable, check_size, needs_said
+from mpflow.registration import (
+    check_observer,
+    check_own_key,
+    check_reachable,
+    check_size,
+    needs_said,
+)
 from mpflow.reports import Observer
 from mpflow.routes import Handler, Needs, OnError, Order, Route, needs_of
 from mpflow.shapes import Inside
 from mpflow.signatures import check_handler, handler_name
 from mpflow.wire.limits import Limits
 
-__all__ = ["Handler", "OnError", "Route", "RouteOptions", "RouteTable"]
+__all__ = ["Handler", "OnError", "Route", "RouteOptions", "RouteTable", "routers_inside"]
 
 T = TypeVar("T")
 Before: TypeAlias = Callable[[Mapping[str, str]], Awaitable[None] | None]
@@ -258,12 +264,21 @@ class RouteTable:
             self._wanted[names] = check_needs(self._routes, names)
             try:
                 for route in self._routes:
-                    for inner, known in _routers_inside(route.handler, route.needs):
-                        inner.wanted(known)  # maybe this one: then it is known already
+                    self._ask_inside(route)
             except RouteError:
                 del self._wanted[names]
                 raise
         return self._wanted[names]
+
+    def _ask_inside(self, route: Route[Any]) -> None:
+        """`RouteError` where a router inside cannot have its needs met; the route is named."""
+        for inner, known in routers_inside(route):
+            try:
+                inner.wanted(known)  # maybe this one: then it is known already
+            except RouteError as error:
+                raise RouteError(
+                    f"in the router inside {route_name(self._routes, route)}: {error.message}"
+                ) from error
 
     def _register(
         self,
@@ -305,6 +320,7 @@ class RouteTable:
         """Take all of the routes, or raise `RouteError` and take none."""
         known = self._routes
         for route in routes:
+            check_own_key(route)
             check_reachable(route, known)
             check_size(route, self.limits)
             known += (route,)
@@ -337,10 +353,14 @@ def _inside(handler: object) -> RouteTable | tuple[Inside, ...] | None:
     return tuple(map(_inside, _handlers_inside(handler))) or None
 
 
+def routers_inside(route: Route[Any]) -> Iterator[tuple[RouteTable, Collection[str]]]:
+    """Each router inside the route's handler that is known, with the names of what it is given."""
+    return _routers_inside(route.handler, route.needs)
+
+
 def _routers_inside(
     handler: object, given: Collection[str]
 ) -> Iterator[tuple[RouteTable, Collection[str]]]:
-    """Each router inside a handler, with the names of what it is given."""
     inner: object = getattr(handler, "router_inside", None)
     if isinstance(inner, RouteTable):
         yield inner, given

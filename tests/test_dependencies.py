@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from mpflow import Part, PartInfo, RouteError, Router
-from mpflow.dependencies import check_needs
+from mpflow.dependencies import check_needs, checked_given, need_faults
 from mpflow.flow.needs import commit_order
 from mpflow.routes import needs_of
 from mpflow_handlers import Nested, Save, Tee, Text
@@ -73,6 +74,15 @@ class TestRegistration:
         given["b"] = "later"
         assert route.needs == {"a": "user-id"}
 
+    def test_a_route_that_needs_its_own_key(self) -> None:
+        router = Router()
+        with pytest.raises(RouteError, match="one needs 'one', its own key: a part cannot wait"):
+            router.add(one, name="one", needs="one")
+        router.add(anything, name="a", key="k")
+        with pytest.raises(RouteError, match="anything needs 'k', its own key"):
+            router.add(anything, name="b", key="k", needs={"other": "k"})
+        assert len(router.routes) == 1
+
     def test_order(self) -> None:
         assert Router().add(anything).order == "reject"
         wrong: Any = "wait"
@@ -128,7 +138,8 @@ class TestTheTable:
     def test_needs_that_nobody_declares(self) -> None:
         router = Router()
         router.add(one, needs="one")
-        assert "the route to one needs 'one', which no route declares" in self.refusal(router)
+        refusal = self.refusal(router)
+        assert "route[0] to one (any_part()) needs 'one', which no route declares" in refusal
         assert router.wanted(["one"]) == frozenset()
 
     def test_the_name_of_a_route_by_a_glob_is_no_key(self) -> None:
@@ -151,10 +162,41 @@ class TestTheTable:
         text = self.refusal(router, {"two": 1, "one": 2, "three": 3})
         assert "got 'one', 'two': whose value counts?" in text
 
-    def test_a_circle_of_one(self) -> None:
+    def test_a_route_is_told_from_others_to_such_a_handler(self) -> None:
         router = Router()
-        router.add(one, name="one", needs="one")
-        assert "can never be met: 'one' needs 'one'" in self.refusal(router)
+        for key in ("a", "b", "c"):
+            router.add(Tee(Text()), name=key, needs="zz" if key == "b" else None)
+        assert "route[1] to Tee" in self.refusal(router)
+        assert "('b') needs 'zz'" in self.refusal(router)
+
+    def test_a_router_inside_is_told_by_its_route(self) -> None:
+        inner, outer = Router(), Router()
+        inner.add(anything, name="x")
+        inner.add(one, name="y", needs="one")
+        outer.add(Text(), name="one")
+        outer.add(Nested(inner, needs="one"), name="fine")
+        outer.add(Nested(inner), name="bad")
+        assert self.refusal(outer) == (
+            "in the router inside route[2] to Nested ('bad'): route[1] to one ('y') needs 'one', "
+            "which no route declares and nobody gives"
+        )
+
+    def test_all_faults_with_their_routes(self) -> None:
+        router = Router()
+        first = router.add(anything, name="a", needs=["x", "y"])
+        second = router.add(anything, name="b", needs="y")
+        faults = need_faults(router.routes, frozenset(["a", "x"]))
+        assert [(fault.key, fault.route) for fault in faults] == [
+            ("a", None), ("y", first), ("y", second)
+        ]  # fmt: skip
+
+    def test_a_circle_has_a_route_of_it(self) -> None:
+        router = Router()
+        router.add(anything, name="start", needs="a")
+        a = router.add(anything, name="a", needs="b", order="spool")
+        router.add(anything, name="b", needs="a", order="spool")
+        (fault,) = need_faults(router.routes, frozenset())
+        assert (fault.key, fault.route) == ("a", a)
 
     def test_a_circle_behind_others(self) -> None:
         router = Router()
@@ -213,6 +255,20 @@ def test_what_a_handler_class_needs_by_itself() -> None:
     route = Router().add(Own())
     assert route.needs == {"user": "user"}
     assert route.two_phase is True
+
+
+@pytest.mark.parametrize("given", [5, "a", [("a", 1)], {"a"}, {5: 1}, {"a": 1, None: 2}])
+def test_what_cannot_be_given(given: object) -> None:
+    with pytest.raises(RouteError, match=r"expected (given as a mapping|the keys of given as str)"):
+        checked_given(given)
+
+
+def test_what_can_be_given_is_copied() -> None:
+    given = {"a": 1}
+    made = checked_given(MappingProxyType(given))
+    given["b"] = 2
+    assert made == {"a": 1}
+    assert checked_given(None) == {}
 
 
 def test_nothing_to_order() -> None:

@@ -354,14 +354,6 @@ async def test_a_circle_of_parts() -> None:
     assert results["b"] == (b"2", {"a": (b"1", {})})
 
 
-async def test_a_part_that_needs_its_own_key() -> None:
-    router = Router()
-    router.add(take, key="a", filename=True, needs="a", order="spool")
-    router.add(take, key="a", content_type="application/json")
-    with pytest.raises(UnmetNeed, match="'a', which needs 'a'"):
-        await router.dispatch(reader(form(Field("x", b"1", "x"))))
-
-
 async def test_what_is_missing_is_told_before_a_circle() -> None:
     router = shared()
     router.add(take, name="c", needs="d", order="spool")
