@@ -64,6 +64,9 @@ class Holder(Protocol):
     @property
     def decode(self) -> DecodePolicy: ...
 
+    @property
+    def place(self) -> tuple[int, ...]: ...
+
     def alive(self) -> None: ...
 
     def hold_descriptor(self) -> bool: ...
@@ -392,6 +395,22 @@ class Part(Described, Values, ByteReceiveStream):
         while part is not None and part.holder is None:
             part = part.level.holder
         return None if part is None else part.holder
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Where its handler stands among all of the message: of two, the lower one comes first.
+
+        It is `path`, and behind the index of each part that branches, the number of the branch.
+        """
+        below: list[int] = []
+        part: Part = self
+        while part.holder is None:
+            around = part.level.holder
+            if around is None:
+                return self.path
+            below.append(part.info.index)
+            part = around
+        return (*part.holder.place, *reversed(below))
 
     def alive(self) -> None:
         """Tell the flow that the handler is at work, though nothing moves that it can see."""

@@ -436,11 +436,13 @@ async def test_a_part_outside_of_a_flow_may_hold_a_descriptor() -> None:
     it = part(b"x")
     it.alive()
     assert it.hold_descriptor() is True
+    assert it.place == it.path
 
 
 async def test_a_part_tells_its_flow() -> None:
     class Flow:
         calls = 0
+        place = (1, 2)
 
         def alive(self) -> None:
             self.calls += 1
@@ -453,3 +455,4 @@ async def test_a_part_tells_its_flow() -> None:
     it.alive()
     assert flow.calls == 1
     assert it.hold_descriptor() is False
+    assert it.place == (1, 2)

@@ -33,8 +33,9 @@ _claims: Final[dict[Hashable, _Claim]] = {}
 async def claimed(name: Hashable | None, place: tuple[int, ...]) -> AsyncGenerator[bool]:
     """Have the name as long as this is open; False if it is another part's.
 
-    `place` is that of the part in its message (`PartInfo.path`). Handlers that begin in the same
-    pass of the event loop begin in any order, on trio by chance: the name goes to the first place.
+    `place` is that of the part among all of its message, and of the handler among those of a `Tee`
+    (`Part.place`). Handlers that begin in the same pass of the event loop begin in any order, on
+    trio by chance: the name goes to the first place.
     None is no name, and free for everybody.
     """
     if name is None:

@@ -202,7 +202,7 @@ class ObjectStore:
     async def __call__(self, part: Part, **needs: Any) -> AsyncGenerator[Stored, None]:
         stream = part.stored()
         upload = self._upload(part.info, needs)
-        async with claimed(self._claim(upload), part.path) as owns:
+        async with claimed(self._claim(upload), part.place) as owns:
             upload.promised = not owns
             async with _stored(upload, stream, part) as stored:
                 yield stored

@@ -157,7 +157,7 @@ class Save:
             suffix=self.exists == "suffix",
             hashes=new_hashes(self.digests),
         )
-        async with claimed(self._claim(staged), part.path) as owns:
+        async with claimed(self._claim(staged), part.place) as owns:
             staged.promised = not owns
             async with _saved(staged, stream, part) as saved:
                 yield saved

@@ -71,7 +71,8 @@ class _Branching(Transaction):
         return self._part.index
 
     def _place(self, record: Record) -> int:
-        return self._records.index(record)
+        assert record.branch is not None
+        return record.branch
 
     def _limits(self) -> Limits:
         return self._part.level.budget.limits
@@ -117,7 +118,10 @@ class _Branching(Transaction):
         channel = Channel(self._watch)
         part = type(self._part)(info, channel, level=self._part.level)
         part.default_charset = self._part.default_charset
-        record = Record(self._crew, info, route, None, part, channel, two_phase=route.two_phase)
+        record = Record(
+            self._crew, info, route, None, part, channel,
+            two_phase=route.two_phase, branch=len(self._records),
+        )  # fmt: skip
         part.hold(record)
         self._records.append(record)
         self._crew.submit(record)

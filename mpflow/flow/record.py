@@ -66,6 +66,8 @@ class Record:
     two_phase: bool | None = None
     """None until it is known: the handler's answer tells."""
 
+    branch: int | None = None
+    """Which of several handlers of one part it is for, from 0; None of a part of a message."""
     wants: Wants | None = None
     """What it needs of other parts; None if it needs nothing."""
 
@@ -77,6 +79,8 @@ class Record:
     inner_flows: int = 0
     stirs: int = 0
     """Counts what happens in flows inside the part: a sign that its handler may soon fail."""
+    fails: bool = False
+    """Whether a flow inside the part has failed, and rolls back."""
     expired: HandlerTimeout | None = None
     over: LimitExceeded | None = None
     """Set when the part passed its route's `max_bytes` and the route collects failures."""
@@ -191,6 +195,20 @@ class Record:
     def decode(self) -> DecodePolicy:
         """What handlers that store the part undo of it."""
         return self.route.decode
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """Where it stands: the index or the branch of each record around it, and its own."""
+        record: Record = self
+        numbers: list[int] = []
+        while True:
+            index, branch = record.info.index, record.branch
+            numbers.append(index if branch is None else branch)
+            around = record.crew.within
+            if around is None:
+                path = record.info.path
+                return (*(path[:-1] if branch is None else path), *reversed(numbers))
+            record = around
 
     def alive(self) -> None:
         """The handler is at work."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.store import LocalStore
 
 from mpflow import MultipartReader, Part, RouteError, Router
-from mpflow.testing import Bytewise, PartSpec, body, content_type_of
-from mpflow_handlers import Collect, Digest, Discard, Save, Tee, Text
+from mpflow.testing import Bytewise, PartSpec, body, content_type_of, nested
+from mpflow_handlers import Collect, Digest, Discard, Nested, ObjectStore, Save, Tee, Text
 from tests.handlers.support import descriptors, names, part_of
 
 pytestmark = pytest.mark.anyio
@@ -80,6 +81,56 @@ async def test_a_rollback_reaches_all(tmp_path: Path) -> None:
     assert caught.value is reason
     assert names(tmp_path) == []
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("kind", ["save", "objectstore", "nested"])
+async def test_of_children_that_want_one_name_the_first_gets_it(tmp_path: Path, kind: str) -> None:
+    for run in range(5):  # trio begins tasks in any order
+        directory = tmp_path / str(run)
+        directory.mkdir()
+
+        child: Any = Save(directory, "a")
+        if kind == "objectstore":
+            child = ObjectStore(LocalStore(directory), "a")
+        elif kind == "nested":
+            inner = Router()
+            inner.add(child)
+            child = Nested(inner)
+        router = Router()
+        router.add(Tee(child, *[Tee.collect(child)] * 5), name="f")
+        part = nested([("g", b"text")], name="f", boundary="in")
+        results = await router.dispatch(MultipartReader(body([part]), content_type_of()))
+        first, *others = results["f"]
+        assert not isinstance(first, BaseException)
+        assert all(isinstance(other, FileExistsError) for other in others)
+        assert names(directory) == ["a"]
+
+
+async def test_places_of_parts_and_of_branches() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    async def look(part: Part) -> None:
+        seen.append(part.place)
+
+    async def by_hand(part: Part) -> None:
+        seen.extend([inside.place async for inside in part.multipart()])
+
+    inner = Router()
+    inner.add(look)
+    router = Router()
+    router.add(look, name="plain")
+    router.add(Tee(look, Tee(Nested(inner), look), by_hand), name="tee")
+    parts = [("plain", "1"), nested([("a", "1"), ("b", "2")], name="tee", boundary="in")]
+    await router.dispatch(MultipartReader(body(parts), content_type_of()))
+    assert sorted(seen) == [
+        (0,),
+        (1, 0),
+        (1, 1, 0, 0),
+        (1, 1, 0, 1),
+        (1, 1, 1),
+        (1, 2, 0),
+        (1, 2, 1),
+    ]
 
 
 def test_children_that_cannot_be() -> None:
