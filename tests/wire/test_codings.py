@@ -208,12 +208,15 @@ def test_a_compressed_body_that_is_cut_anywhere_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
-@pytest.mark.parametrize("junk", [b"\0", b"junk", b"\0" * 512, b"x" * 70_000])
+@pytest.mark.parametrize("junk", [b"\0", b"X", b"junk", b"\0" * 512, b"x" * 70_000])
 def test_what_follows_a_compressed_body_is_refused(name: str, junk: bytes) -> None:
     encoded = do([name], [b"data"])
-    for chunks in ([encoded + junk], [encoded, junk], bytewise(encoded + junk[:9])):
-        with pytest.raises(InvalidContent, match=name):
+    told: set[str] = set()
+    for chunks in ([encoded + junk], [encoded, junk], bytewise(encoded + junk)):
+        with pytest.raises(InvalidContent, match=rf"{name}.* (after|behind) it") as caught:
             undo([name], chunks)
+        told.add(str(caught.value))
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
@@ -222,7 +225,7 @@ def test_what_was_never_compressed_is_refused_each_time(name: str) -> None:
     decoding.receive_data(b"\xff\xfe\xfd plain text, and not compressed at all")
     errors: list[InvalidContent] = []
     for _ in range(2):
-        with pytest.raises(InvalidContent, match=f"in {name}, got none: ") as caught:
+        with pytest.raises(InvalidContent, match=f"expected a body in {name}") as caught:
             decoding.next_data()
         errors.append(caught.value)
     assert errors[0] is errors[1]

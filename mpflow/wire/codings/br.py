@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from mpflow.errors import InvalidContent, UnsupportedCoding, excerpt
+from mpflow.errors import InvalidContent, UnsupportedCoding
 from mpflow.wire.codings.base import CodingDecoder, CodingEncoder
 
 __all__ = ["BrotliDecoder", "BrotliEncoder"]
@@ -46,13 +46,13 @@ class BrotliDecoder(CodingDecoder):
     def _process(self, data: bytes, limit: int) -> bytes:
         if self._brotli.is_finished():
             if data:
-                raise InvalidContent(f"expected the end of the br body, got {excerpt(data[:1])}")
+                raise _wrong()
             self._has_more = False
             return b""
         try:
             out: bytes = self._brotli.process(data, output_buffer_limit=limit)
         except self._error as error:
-            raise InvalidContent(f"expected a body in br, got none: {error}") from error
+            raise _wrong() from error
         # It says that it can take more data even while it has output: a full piece tells.
         self._has_more = len(out) >= limit or not self._brotli.can_accept_more_data()
         return out
@@ -61,6 +61,12 @@ class BrotliDecoder(CodingDecoder):
         if not self._brotli.is_finished():
             raise InvalidContent("expected a whole body in br, and it is cut or empty")
         return b""
+
+
+def _wrong() -> InvalidContent:
+    """The library fails alike where the body is wrong and where something follows it in the same
+    chunk: so neither is said alone, and any chunking comes to the same words."""
+    return InvalidContent("expected a body in br and nothing after it, got something else")
 
 
 class BrotliEncoder(CodingEncoder):

@@ -47,6 +47,7 @@ class Members(CodingDecoder):
 
     def __init__(self) -> None:
         self._stream: Decompressor | None = self.start()
+        self._is_first = True
         self._step = _FIRST_STEP
         self._data = b""
         self._at = 0
@@ -83,16 +84,25 @@ class Members(CodingDecoder):
                     f"expected the end of the {self.name} body, got {got} after it"
                 )
             self._stream = stream = self.start()
+            self._is_first = False
         try:
             out = stream.decompress(piece, limit)
         except self.errors as error:
-            raise InvalidContent(f"expected a body in {self.name}, got none: {error}") from error
+            raise InvalidContent(f"expected {self._due}, got none: {error}") from error
         if stream.eof:
             self._at -= len(stream.unused_data)
             self._stream, self._step = None, _FIRST_STEP
         return out
 
     def finish(self) -> bytes:
-        if self._stream is not None:
+        if self._stream is None:
+            return b""
+        if self._is_first:
             raise InvalidContent(f"expected a whole body in {self.name}, and it is cut or empty")
-        return b""
+        raise InvalidContent(f"expected {self._due}, got one that is cut, or something else")
+
+    @property
+    def _due(self) -> str:
+        """What may stand where the stream at hand began."""
+        one = f"a body in {self.name}"
+        return one if self._is_first else f"the end of {one}, or another one behind it"
