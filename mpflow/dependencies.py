@@ -114,6 +114,7 @@ def _circle(stuck: Sequence[Route[Any]], met: set[str]) -> NeedFault:
         route_of_key = by_key[key]
         if key in seen:
             keys = list(seen)
-            chain = " needs ".join(map(excerpt, [*keys[keys.index(key) :], key]))
-            return NeedFault(f"these needs can never be met: {chain}", key, route_of_key)
+            chain = [*keys[keys.index(key) :], key]
+            text = f"these needs can never be met: {' needs '.join(map(excerpt, chain))}"
+            return NeedFault(text, chain[1], route_of_key)
         seen[key] = route = route_of_key

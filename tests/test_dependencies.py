@@ -165,7 +165,7 @@ class TestTheTable:
     def test_a_route_is_told_from_others_to_such_a_handler(self) -> None:
         router = Router()
         for key in ("a", "b", "c"):
-            router.add(Tee(Text()), name=key, needs="zz" if key == "b" else None)
+            router.add(Tee(Text()), name=key, needs="zz" if key == "b" else ())
         assert "route[1] to Tee" in self.refusal(router)
         assert "('b') needs 'zz'" in self.refusal(router)
 
@@ -196,7 +196,7 @@ class TestTheTable:
         a = router.add(anything, name="a", needs="b", order="spool")
         router.add(anything, name="b", needs="a", order="spool")
         (fault,) = need_faults(router.routes, frozenset())
-        assert (fault.key, fault.route) == ("a", a)
+        assert (fault.key, fault.route) == ("b", a)
 
     def test_a_circle_behind_others(self) -> None:
         router = Router()

@@ -33,7 +33,7 @@ def add_config_argument(parser: argparse.ArgumentParser, *, required: bool) -> N
 def load_router(command: str, path: str) -> Router | None:
     """The router; None where the file is at fault, which is said on stderr, a line a fault."""
     try:
-        return Router.from_toml(path)
+        return Router.from_toml(path, given=())  # nothing is given on a command line
     except ConfigError as error:
         for line in error.problems:
             fail(command, line)

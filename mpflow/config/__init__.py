@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
 from mpflow.config.lines import find_lines
 from mpflow.config.places import Problems
 from mpflow.config.tables import read_router
-from mpflow.errors import ConfigError, excerpt
+from mpflow.errors import ConfigError, RouteError, excerpt
 from mpflow.router import RouteTable
 
 __all__ = ["router_of", "router_of_toml"]
@@ -25,12 +25,25 @@ R = TypeVar("R", bound=RouteTable)
 _AT: Final = re.compile(r"\(at line (\d+), column \d+\)$")  # else it is the end of the document
 
 
-def router_of(make: Callable[..., R], config: Mapping[str, object]) -> R:
-    """The router that a mapping stands for; `make` makes an empty one."""
-    return _router(make, config, Problems())
+def router_of(
+    make: Callable[..., R],
+    config: Mapping[str, object],
+    *,
+    given: Collection[str] | None = None,
+) -> R:
+    """The router that a mapping stands for; `make` makes an empty one.
+
+    `given` are the keys that a dispatch will be given; None: those that the configuration says.
+    """
+    return _router(make, config, Problems(), given)
 
 
-def router_of_toml(make: Callable[..., R], path: str | os.PathLike[str]) -> R:
+def router_of_toml(
+    make: Callable[..., R],
+    path: str | os.PathLike[str],
+    *,
+    given: Collection[str] | None = None,
+) -> R:
     """The router that a TOML file stands for. `OSError` where it cannot be read."""
     file = os.fspath(path)
     data = Path(path).read_bytes()
@@ -52,12 +65,19 @@ def router_of_toml(make: Callable[..., R], path: str | os.PathLike[str]) -> R:
         problems = Problems(shown, find_lines(text))
     except RecursionError:
         raise _too_deep(f"{shown}:1: ") from None
-    return _router(make, config, problems)
+    return _router(make, config, problems, given)
 
 
-def _router(make: Callable[..., R], config: Mapping[str, object], problems: Problems) -> R:
+def _router(
+    make: Callable[..., R],
+    config: Mapping[str, object],
+    problems: Problems,
+    given: Collection[str] | None,
+) -> R:
+    if isinstance(given, str):
+        raise RouteError(f"expected given as keys, got the str {excerpt(given)}")
     try:
-        router = read_router(make, problems.root, config)
+        router = read_router(make, problems.root, config, given=given)
     except RecursionError:
         raise _too_deep("" if problems.file is None else f"{problems.file}:1: ") from None
     problems.check()

@@ -5,7 +5,7 @@ Knows: the keys of a match table. Must not know: routes, handlers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from mpflow.config.places import Place
@@ -56,6 +56,8 @@ def _simple(place: Place, key: str, value: object) -> object:
     if value is None:
         place.problem(f"expected a value of {key}, got None")
         return None
+    if key == "header" and isinstance(value, Mapping) and value:
+        return _headers(place, cast("Mapping[object, object]", value))
     given = _path(value) if key == "path" else value
     try:
         keywords(**cast("Any", {key: given}))
@@ -63,6 +65,17 @@ def _simple(place: Place, key: str, value: object) -> object:
         place.problem(error.message)
         return None
     return given
+
+
+def _headers(place: Place, value: Mapping[object, object]) -> object:
+    """Headers by name, each looked at by itself, so that all faults are told."""
+    before = len(place.problems.found)
+    for name, glob in value.items():
+        try:
+            keywords(header=cast("Any", {name: glob}))
+        except RouteError as error:
+            (place.at(name) if isinstance(name, str) else place).problem(error.message)
+    return None if len(place.problems.found) > before else value
 
 
 def _path(value: object) -> object:

@@ -6,15 +6,16 @@ Must not know: files; how a match or a handler is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, TypeVar, cast
 
 import attrs
 
 from mpflow.config.handlers import HandlerMaker
 from mpflow.config.matching import read_match
+from mpflow.config.needs import Filled, check_given, check_inside, check_routes
 from mpflow.config.places import Place, shown
-from mpflow.errors import RouteError
+from mpflow.errors import RouteError, excerpt
 from mpflow.part import Part
 from mpflow.predicates import any_part
 from mpflow.router import RouteTable
@@ -44,12 +45,53 @@ ROUTER_KEYS: Final = ("route", "max_handlers", "given")
 TOP_KEYS: Final = (*ROUTER_KEYS, "limits", "router")
 
 
-def read_router(make: Callable[..., R], place: Place, config: object) -> R:
-    """The outermost router of a configuration; its problems are told at their places."""
+def read_router(
+    make: Callable[..., R],
+    place: Place,
+    config: object,
+    *,
+    given: Collection[str] | None = None,
+) -> R:
+    """The outermost router of a configuration; its problems are told at their places.
+
+    `given` are the keys that a dispatch will be given; None: what the configuration says.
+    """
     top = place.table(config, "a mapping of the configuration's keys")
     if top is None:
         return make()
     place.refuse_others(top, TOP_KEYS, "the configuration")
+    tables = _tables(place, top)
+    limits = _limits(place.at("limits"), top["limits"]) if "limits" in top else None
+    # All of them are there before the first route: any may be named in a handler's options.
+    routers = {
+        name: _empty(make, at, table, limits if name == MAIN else None)
+        for name, (at, table) in tables.items()
+    }
+    makers = {name: HandlerMaker(routers) for name in tables}
+    filled: list[Filled] = []
+    for name, (at, table) in tables.items():
+        before = len(place.problems.found)
+        one = _fill(name, routers[name], at, table, makers[name])
+        if len(place.problems.found) == before:
+            filled.append(one)
+    # Where something else is wrong, what would use a router may not have been understood.
+    is_whole = not place.problems.found
+    for one in filled:
+        check_routes(one)
+    if is_whole:
+        for one in filled:
+            check_inside(one, filled)
+        if given is not None:
+            check_given(filled[0], given)
+    if not place.problems.found:
+        _check_used(filled, {name: maker.used for name, maker in makers.items()})
+    return routers[MAIN]
+
+
+def _tables(
+    place: Place, top: Mapping[str, object]
+) -> dict[str, tuple[Place, Mapping[str, object]]]:
+    """The tables of all routers by name, and where each stands; the outermost comes first."""
     named_at = place.at("router")
     named = named_at.table(top.get("router", {}), "tables [router.NAME]") or {}
     tables: dict[str, tuple[Place, Mapping[str, object]]] = {MAIN: (place, top)}
@@ -62,20 +104,20 @@ def read_router(make: Callable[..., R], place: Place, config: object) -> R:
         if table is not None:
             inner.refuse_others(table, ROUTER_KEYS, "a router")
             tables[name] = (inner, table)
-    limits = _limits(place.at("limits"), top["limits"]) if "limits" in top else None
-    # All of them are there before the first route: any may be named in a handler's options.
-    routers = {
-        name: _empty(make, at, table, limits if name == MAIN else None)
-        for name, (at, table) in tables.items()
-    }
-    maker = HandlerMaker(routers)
-    for name, (at, table) in tables.items():
-        _fill(routers[name], at, table, maker)
-    for name, (at, _) in tables.items():
-        # Where something else is wrong, what would use it may not have been understood.
-        if name not in maker.used and name != MAIN and not place.problems.found:
-            at.problem(f"no handler uses the router {name!r}")
-    return routers[MAIN]
+    return tables
+
+
+def _check_used(filled: list[Filled], used: Mapping[str, set[str]]) -> None:
+    """Tell routers that no handler of the outermost one leads to."""
+    reached, new = {MAIN}, used[MAIN] - {MAIN}
+    while new:
+        reached |= new
+        new = {name for one in new for name in used[one]} - reached
+    for one in filled:
+        if one.name not in reached:
+            by = sorted(name for name in used if one.name in used[name] and name != one.name)
+            others = f" but {', '.join(map(excerpt, by))}, which nobody uses" if by else ""
+            one.place.problem(f"no handler uses the router {one.name!r}{others}")
 
 
 def _limits(place: Place, value: object) -> Limits | None:
@@ -119,23 +161,20 @@ def _empty(
 
 
 def _fill(
-    router: RouteTable, place: Place, table: Mapping[str, object], maker: HandlerMaker
-) -> None:
-    """Register the routes, and see whether all of their needs can be met."""
-    before = len(place.problems.found)
+    name: str, router: RouteTable, place: Place, table: Mapping[str, object], maker: HandlerMaker
+) -> Filled:
+    """Register the routes."""
     given = _given(place.at("given"), table.get("given", ()))
     routes = list(place.at("route").array(table.get("route", ()), "tables [[route]]"))
     if not routes and isinstance(table.get("route", ()), list | tuple):
         place.problem("expected at least one [[route]]")
+    tables: dict[Route[Any], tuple[Place, Mapping[str, object]]] = {}
     for at, value in routes:
-        route = at.table(value, "a table [[route]]")
-        if route is not None:
-            _add(router, at, route, maker)
-    if len(place.problems.found) == before:
-        try:
-            router.wanted(given)
-        except RouteError as error:
-            place.problem(error.message)
+        found = at.table(value, "a table [[route]]")
+        route = None if found is None else _add(router, at, found, maker)
+        if found is not None and route is not None:
+            tables[route] = at, found
+    return Filled(name, router, place, tuple(given), tables)
 
 
 def _given(place: Place, value: object) -> list[str]:
@@ -163,7 +202,8 @@ _STAND_IN: Final = _StandIn()
 
 def _add(
     router: RouteTable, place: Place, table: Mapping[str, object], maker: HandlerMaker
-) -> None:
+) -> Route[Any] | None:
+    """Register the route; None where it has faults that leave none, which are told."""
     place.refuse_others(table, ROUTE_KEYS, "a route")
     asked = read_match(place.at("match"), table["match"]) if "match" in table else any_part()
     handler = None
@@ -173,11 +213,12 @@ def _add(
         place.problem('expected handler = "..." or a table, got none')
     policies = {key: table[key] for key in POLICIES if _holds(place.at(key), key, table)}
     if asked is None:
-        return
+        return None
     try:
-        router.add(handler or _STAND_IN, asked, **cast("Any", policies))
+        return router.add(handler or _STAND_IN, asked, **cast("Any", policies))
     except RouteError as error:
         place.problem(error.message)
+        return None
 
 
 def _holds(place: Place, key: str, table: Mapping[str, object]) -> bool:

@@ -6,7 +6,7 @@ Knows: that a router is a table of routes with flows over it. Must not know: how
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, TypeVar, overload
 
 from mpflow.config import router_of, router_of_toml
@@ -32,22 +32,29 @@ class Router(RouteTable):
     """
 
     @classmethod
-    def from_config(cls, config: Mapping[str, object]) -> Self:
+    def from_config(
+        cls, config: Mapping[str, object], *, given: Collection[str] | None = None
+    ) -> Self:
         """The router that a configuration stands for: what `tomllib` makes of a file.
 
         Handlers are named as they are installed (`load_handler`). In place of what TOML can say,
         values may be what Python has: a handler, a predicate, a router, a handler's options.
         `ConfigError` has all faults at once. The reference lists every key.
+
+        `given` are the keys that `dispatch` will be given: where the configuration counts on
+        others, that is a fault. None (the default) takes what it says.
         """
-        return router_of(cls, config)
+        return router_of(cls, config, given=given)
 
     @classmethod
-    def from_toml(cls, path: str | os.PathLike[str]) -> Self:
+    def from_toml(
+        cls, path: str | os.PathLike[str], *, given: Collection[str] | None = None
+    ) -> Self:
         """The same from a TOML file; each fault is told with its line.
 
         It blocks while it reads the file; `OSError` where it cannot.
         """
-        return router_of_toml(cls, path)
+        return router_of_toml(cls, path, given=given)
 
     @overload
     async def dispatch(

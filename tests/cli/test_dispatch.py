@@ -198,14 +198,28 @@ def test_a_file_with_faults_is_told_line_by_line(folder: Path, command: str) -> 
     assert second.startswith(f"mpflow {command}: routes.toml:4: route[0].handler: expected the ")
 
 
+@pytest.mark.parametrize("command", ["dispatch", "serve"])
+def test_nobody_gives_what_a_file_is_given(folder: Path, command: str) -> None:
+    text = 'given = ["user"]\n\n[[route]]\nhandler = "discard"\n'
+    (folder / "routes.toml").write_text(text)
+    arguments = ["body"] if command == "dispatch" else []
+    done = run(command, *arguments, "-c", "routes.toml", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith(f"mpflow {command}: routes.toml:1: given[0]: expected keys of what is ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["dispatch", "body"], "-c/--config"),
         (["dispatch", "body", "-c", "none.toml"], "none.toml: No such file or directory"),
         (["serve", "-c", "none.toml"], "none.toml: No such file or directory"),
-        (["serve"], "expected a DIR, or -c FILE with the routes"),
-        (["serve", "inbox", "-c", "routes.toml"], "expected a DIR, or -c FILE with the routes"),
+        (["serve"], "expected a DIR or a URL, or -c FILE with the routes"),
+        (
+            ["serve", "inbox", "-c", "routes.toml"],
+            "expected a DIR or a URL, or -c FILE with the routes",
+        ),
         (["serve", "-c", "routes.toml", "--max-bytes", "1"], "expected max_total_bytes in [limit"),
     ],
 )
@@ -238,7 +252,7 @@ def test_a_service_with_routes_of_its_own(folder: Path, backend: str) -> None:
         assert more["parts"][0]["value"] == "é"
         taken = service.post(body(MESSAGE))
         assert taken.status == 500
-        assert taken.document["error"].startswith("the upload was not stored: File exists")
+        assert taken.document["detail"] == "the upload failed on the side of the service"
         refused = service.post(body([MESSAGE[0], ("meta", "no json")]))
         assert refused.status == 422
         assert refused.document["part"]["path"] == [1]
