@@ -64,6 +64,10 @@ def _listed(items: Sequence[str], between: str) -> str:
     return between.join(told)
 
 
+def _place(path: Sequence[int]) -> str:
+    return ".".join(str(index) for index in path)
+
+
 @attrs.frozen
 class PartRef:
     """Names a part in an error: its place in the tree, and what the client called it.
@@ -76,7 +80,7 @@ class PartRef:
     filename: str | None = None
 
     def __str__(self) -> str:
-        place = "part " + ".".join(str(index) for index in self.path)
+        place = f"part {_place(self.path)}"
         if self.name is not None:
             place += f" {excerpt(self.name)}"
         if self.filename is not None:
@@ -88,11 +92,13 @@ class MultipartError(Exception):
     """The root of what mpflow raises.
 
     `message` says what was expected and what came; `part` names the part (None outside of one);
-    `offset` counts bytes from the start of the body of that level, from 0; `status` is the HTTP
-    status that fits; a 4xx blames the client, a 5xx blames this side.
+    `offset` counts bytes from the start of the body of one level, from 0; `level` says of which,
+    by the path of the part that holds it: `()` for the message itself, None where nobody knows.
+    `status` is the HTTP status that fits; a 4xx blames the client, a 5xx blames this side.
     """
 
     status: int = 400
+    level: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -114,7 +120,8 @@ class MultipartError(Exception):
         if self.part is not None:
             where.append(f"in {self.part}")
         if self.offset is not None:
-            where.append(f"at byte {self.offset}")
+            body = f" of the body of part {_place(self.level)}" if self.level else ""
+            where.append(f"at byte {self.offset}{body}")
         return f"{self.message} ({', '.join(where)})" if where else self.message
 
 

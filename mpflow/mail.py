@@ -58,8 +58,8 @@ async def open_mail(
         raise
     found += [attrs.evolve(it, offset=_in_file(it.offset, bare)) for it in head.deviations]
     encoding = head.headers.get("Content-Transfer-Encoding", "").strip().lower()
-    if encoding not in ("", "7bit", "8bit", "binary"):
-        # RFC 2045, 6.4: a multipart has no other one.
+    if head.is_multipart and encoding not in ("", "7bit", "8bit", "binary"):
+        # RFC 2045, 6.4: a multipart has no other one. What is none is refused as that.
         came = excerpt(encoding)
         raise UnsupportedCoding(f"expected a mail in 7bit, 8bit or binary, got {came}")
     message = Message(head.headers, _going_on(rest, source))

@@ -156,6 +156,11 @@ class OpenFile:
                 return read(size)
             except WriteError:
                 raise
+            except UnicodeError as error:
+                raise WriteError(
+                    f"expected a file whose text is in {_encoding(self._file)}, as it was opened, "
+                    f"got bytes that are not: {error}"
+                ) from error
             except ValueError as error:
                 if closed := closed_file(self._file):
                     raise closed from error
@@ -259,6 +264,11 @@ def _moved() -> WriteError:
         "expected a file that stands where it was read to, and it was moved: another file object "
         "has its descriptor, or somebody else reads it"
     )
+
+
+def _encoding(file: Any) -> str:
+    encoding: object = getattr(file, "encoding", None)
+    return excerpt(encoding) if isinstance(encoding, str) else "its encoding"
 
 
 def _inner(file: Any) -> Any:

@@ -93,6 +93,11 @@ async def test_a_saved_page() -> None:
         (b"\r\n" + BODY, NotMultipart),
         (b"Subject: x\r\n\r\ntext", NotMultipart),
         (b"Content-Type: text/plain\r\n\r\ntext", NotMultipart),
+        (
+            b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\ndGV4dA==",
+            NotMultipart,
+        ),
+        (b"Content-Transfer-Encoding: base64\r\n\r\ndGV4dA==", NotMultipart),
         (b"no header\r\n\r\n", MalformedBody),
         (b"Content-Transfer-Encoding: base64\r\n" + MAIL, UnsupportedCoding),
         (b"Content-Type: a/b\r\n" + MAIL, MalformedBody),

@@ -23,6 +23,7 @@ from mpflow import (
 )
 from mpflow.testing import Bytewise, Chunked, PartSpec, body, chunkings, content_type_of, nested
 from mpflow.wire import NEED_DATA, BodyEnd, WholePart
+from mpflow_handlers import Discard, Nested
 from tests.support import BODY, TYPE, crlf, parts_of
 
 pytestmark = pytest.mark.anyio
@@ -253,6 +254,40 @@ async def test_a_level_of_a_part_that_was_whole_in_hand() -> None:
     for stale in (leaf.read, inner.next_part):
         with pytest.raises(anyio.ClosedResourceError):
             await stale()
+
+
+CUT = "--in\r\n\r\nx"
+UNDELIMITED = "no delimiter"
+
+
+@pytest.mark.parametrize("in_flow", [False, True])
+@pytest.mark.parametrize("inside", [CUT, UNDELIMITED])
+async def test_an_offset_says_of_which_body_it_counts(inside: str, in_flow: bool) -> None:
+    cut = PartSpec(inside, content_type="multipart/mixed; boundary=in")
+    middle = nested([("first", "x"), cut], boundary="middle")
+    message = body([("a", "1"), middle])
+    reader = MultipartReader(message, TYPE)
+    leaves = Router()
+    leaves.add(Discard(), content_type="text/plain")
+    leaves.add(Nested(leaves), content_type="multipart/*")
+
+    async def read_leaves() -> None:
+        async for leaf in reader.walk():
+            await leaf.drain()
+
+    with pytest.raises(TruncatedBody) as caught:
+        await (leaves.dispatch(reader) if in_flow else read_leaves())
+    error = caught.value
+    assert error.offset == len(inside)
+    assert error.level == (1, 1)
+    assert f"at byte {len(inside)} of the body of part 1.1)" in str(error)
+
+
+async def test_an_offset_in_the_outermost_body_says_no_more() -> None:
+    with pytest.raises(TruncatedBody) as caught:
+        await MultipartReader(BODY[:-4], TYPE).drain()
+    assert caught.value.level == ()
+    assert str(caught.value).endswith(f"at byte {len(BODY) - 4})")
 
 
 async def test_an_inner_level_that_is_cut_says_where() -> None:

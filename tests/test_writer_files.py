@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
@@ -14,7 +15,7 @@ from typing import IO, Any
 import anyio
 import pytest
 
-from mpflow import MultipartReader, MultipartWriter, WriteError
+from mpflow import FormData, MultipartReader, MultipartWriter, WriteError
 from mpflow.openfiles import READ_SIZE
 from tests.clock import virtual_time
 
@@ -251,6 +252,24 @@ async def test_files_that_cannot_be_read(tmp_path: Path, mode: str) -> None:
     refused = pytest.raises(WriteError, match=f"open for reading, got mode '{mode}'")
     with (tmp_path / "x").open(mode) as file, refused:
         writer(file)
+
+
+@pytest.mark.parametrize("opened", [open, codecs.open], ids=["open", "codecs"])
+async def test_text_that_is_not_in_the_encoding_of_its_file(
+    path: Path, opened: Callable[..., Any]
+) -> None:
+    os.truncate(path, 100)
+    with path.open("ab") as end:
+        end.write(b"\xff")
+    with opened(path, encoding="utf-8") as file:
+        form = FormData({"first": "x"})
+        form.add("text", file)
+        with pytest.raises(
+            WriteError, match=r"text is in 'utf-8', .*0xff .*part 1 'text'"
+        ) as caught:
+            await form.as_bytes()
+    assert isinstance(caught.value.__cause__, UnicodeDecodeError)
+    assert str(caught.value).count("00000") == 0
 
 
 # -- how much is read at once -----------------------------------------------------------------

@@ -428,6 +428,7 @@ class Decoder:
     def _fail(self, error: MultipartError) -> None:
         if error.offset is None and not isinstance(error, EmptyBody):
             self._placed(error, max(0, self._at))
+        error.level = self._budget.path
         self._error = error
         self._scanner.clear()
 
