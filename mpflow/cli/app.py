@@ -1,35 +1,28 @@
 """`App`: the upload service as an ASGI application.
 
-Knows: methods, paths, statuses; what the client is told of each failure.
+Knows: methods, paths, statuses; who may upload, and until when; when an answer is JSON, or a page.
 Must not know: sockets, signals, the server; what becomes of a part (`inbox.py`, `routed.py`).
 """
 
 from __future__ import annotations
 
-import errno
-import logging
+from collections.abc import MutableMapping
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
 
-from mpflow import (
-    ClientDisconnected,
-    CommitFailed,
-    Limits,
-    MultipartError,
-    MultipartReader,
-    Rejected,
-)
-from mpflow.cli.page import load_page
-from mpflow.cli.told import for_clients, tell_cause
+from mpflow import Limits, MultipartReader, Problem
+from mpflow.cli.access import Access, is_basic
+from mpflow.cli.page import Page, prefers_html
+from mpflow.integrations.asgi import answer_for
 from mpflow.integrations.exchange import Answer, Exchange, Receive, Scope, Send
 
-__all__ = ["App", "Service", "refuse"]
+__all__ = ["App", "Service"]
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-_log: Final = logging.getLogger("mpflow.serve")
+SIGN_IN: Final = b"token"
+"""The query of the page that only those get who show the token: so a browser asks for it."""
 
 
 class Service(Protocol):
@@ -49,35 +42,68 @@ class Service(Protocol):
 class App:
     """`GET /` gives the page with the form, `POST /` and `PUT /` take a multipart.
 
-    The answer to an upload is JSON: what became of each part, or `error`, one line, and `status`.
+    The answer to an upload is JSON: what became of each part, or problem details; or a page, if the
+    client would rather have HTML. With `access` uploads need its token.
     """
 
-    inbox: Service
-    _page: Answer = attrs.field(factory=load_page, init=False)
+    service: Service
+    access: Access | None = None
+    _page: Page = attrs.field(init=False)
     _uploads: set[anyio.CancelScope] = attrs.field(factory=set[anyio.CancelScope], init=False)
     _exchanges: set[Exchange] = attrs.field(factory=set[Exchange], init=False)
-    _stopped: bool = attrs.field(default=False, init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
+    _ended: anyio.Event | None = attrs.field(default=None, init=False)  # one more upload has
+
+    def __attrs_post_init__(self) -> None:
+        limits = self.service.limits or Limits()
+        self._page = Page(limits.max_total_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._serve(Exchange(scope, receive, send))
+            await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
             await _live(receive, send)
         else:
             await send({"type": "websocket.close"})  # before it is accepted: a 403
 
+    # -- the end ------------------------------------------------------------------------------
+
+    @property
+    def uploads(self) -> int:
+        """How many uploads are under way."""
+        return len(self._uploads)
+
+    def refuse(self) -> None:
+        """Take no new uploads; those under way go on."""
+        self._stopping = True
+
+    async def wait_idle(self) -> None:
+        """Wait until no upload is under way."""
+        while self._uploads:
+            self._ended = anyio.Event()
+            await self._ended.wait()
+
     def stop(self) -> None:
         """Roll back every upload under way, and refuse those that come."""
-        self._stopped = True
+        self.refuse()
         for upload in self._uploads:
             upload.cancel()
         for exchange in self._exchanges:
             exchange.hurry()
 
-    async def _serve(self, exchange: Exchange) -> None:
+    # -- a request ----------------------------------------------------------------------------
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_on(message: MutableMapping[str, Any]) -> None:
+            # HTTP/2 has no such header.
+            is_one = scope.get("http_version", "1.1") <= "1.1"
+            starts = message["type"] == "http.response.start"
+            if starts and is_one and self._closes(exchange, message["status"]):
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        exchange = Exchange(scope, receive, send_on)
         self._exchanges.add(exchange)
-        if self._stopped:
-            exchange.hurry()
         try:
             answer = await self._respond(exchange)
             if answer is not None:
@@ -90,83 +116,104 @@ class App:
         if exchange.path != "/":
             if exchange.path == "/favicon.ico":
                 return Answer(204)
-            return _error(404, "expected the path /, where uploads go")
+            return self._problem(exchange, Problem(404, "expected the path /, where uploads go"))
         if exchange.method in ("GET", "HEAD"):
-            return self._page
-        if exchange.method not in ("POST", "PUT"):
-            allowed = "GET, HEAD, POST, PUT"
-            return _error(405, f"expected one of {allowed}", headers={"Allow": allowed})
-        if exchange.header(b"sec-fetch-site") in ("cross-site", "same-site"):
-            # What a browser says of another site's page: it could fill the disk in passing.
-            return _error(403, "expected an upload from this service's own page, or no browser")
-        if self._stopped:
-            return _stopping()
+            return self._get(exchange)
+        refusal = self._judge(exchange)
+        if refusal is not None:
+            return self._problem(exchange, refusal)
         with anyio.CancelScope() as upload:
             self._uploads.add(upload)
             try:
                 return await self._take(exchange)
             finally:
                 self._uploads.discard(upload)
-        return _stopping()
+                if self._ended is not None:
+                    self._ended.set()
+        return self._problem(exchange, _STOPPING)
+
+    def _get(self, exchange: Exchange) -> Answer:
+        allowed = self._allows(exchange)
+        if not allowed and exchange.scope.get("query_string") == SIGN_IN:
+            return self._problem(exchange, self._unauthorized(exchange))
+        return self._page.form(needs_token=not allowed)
+
+    def _judge(self, exchange: Exchange) -> Problem | None:
+        """Why an upload is refused before a byte of it is read; None if it is not."""
+        if exchange.method not in ("POST", "PUT"):
+            allowed = "GET, HEAD, POST, PUT"
+            return Problem(405, f"expected one of {allowed}", {"Allow": allowed})
+        if _is_from_elsewhere(exchange):
+            # It could fill the disk in passing.
+            detail = "expected an upload from this service's own page, or no browser"
+            return Problem(403, detail)
+        if not self._allows(exchange):
+            return self._unauthorized(exchange)
+        return _STOPPING if self._stopping else None
+
+    def _allows(self, exchange: Exchange) -> bool:
+        return self.access is None or self.access.allows(exchange.header(b"authorization"))
+
+    def _unauthorized(self, exchange: Exchange) -> Problem:
+        assert self.access is not None
+        shown = exchange.header(b"authorization")
+        came = "none" if shown is None else "another one"
+        challenge = {"WWW-Authenticate": self.access.challenge(shown)}
+        return Problem(401, f"expected the token of this service, got {came}", challenge)
 
     async def _take(self, exchange: Exchange) -> Answer | None:
         try:
             reader = MultipartReader.from_asgi(
-                exchange.scope, exchange.receive, limits=self.inbox.limits
+                exchange.scope, exchange.receive, limits=self.service.limits
             )
-            return Answer.json(200, await self.inbox.take(reader))
-        except ClientDisconnected:
-            return None
+            document = await self.service.take(reader)
         except Exception as error:
-            return refuse(error)
+            # It logs what it must, and knows whether anybody is there to hear it.
+            if answer_for(error) is None:
+                return None
+            return self._problem(exchange, Problem.of(error))
+        if _prefers_html(exchange):
+            return self._page.stored(document, needs_token=self._needs_token(exchange))
+        return Answer.json(200, document)
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def _problem(self, exchange: Exchange, problem: Problem) -> Answer:
+        if _prefers_html(exchange):
+            return self._page.problem(problem, needs_token=self._needs_token(exchange))
+        return Answer.problem(problem)
+
+    def _needs_token(self, exchange: Exchange) -> bool:
+        """Whether the page's own script has to show the token: with `Basic` the browser does."""
+        shown = exchange.header(b"authorization")
+        return self.access is not None and not (is_basic(shown) and self._allows(exchange))
+
+    def _closes(self, exchange: Exchange, status: int) -> bool:
+        """Whether the connection is of no more use after an answer."""
+        # RFC 9110, 10.1.1: who refuses a body that it was asked about "SHOULD indicate whether it
+        # intends to close the connection".
+        refused = status >= 400 and exchange.header(b"expect") is not None
+        return self._stopping or refused
 
 
-def refuse(error: Exception) -> Answer:
-    """What the client is told of a failure; what is not its fault is logged."""
-    told: dict[str, Any] = {}
-    headers: dict[str, str] = {}
-    status, line = 500, for_clients(error)
-    if isinstance(error, MultipartError):
-        status, told = error.status, _details(error)
-    if isinstance(error, Rejected):
-        headers = error.headers
-    # A full disk shows when a part is written, or when it is committed.
-    cause = error.__cause__ if isinstance(error, CommitFailed) else error
-    if isinstance(cause, OSError):
-        reason = cause.strerror or type(cause).__name__
-        line = f"{line}: {reason}" if cause is not error else f"the upload was not stored: {reason}"
-        status = 507 if cause.errno in _FULL else 500
-    if status >= 500:
-        unforeseen = not isinstance(cause, MultipartError | OSError)
-        _log.error("%s", tell_cause(error), exc_info=error if unforeseen else None)
-    return _error(status, line, told, headers=headers)
+_STOPPING: Final = Problem(503, "the service is stopping; what was under way was rolled back")
 
 
-def _details(error: MultipartError) -> dict[str, Any]:
-    """Where it happened, and which limit was passed, for programs."""
-    told: dict[str, Any] = {}
-    if error.part is not None:
-        told["part"] = {k: v for k, v in attrs.asdict(error.part).items() if v is not None}
-    if error.offset is not None:
-        told["offset"] = error.offset
-    limit = getattr(error, "limit", None)
-    if limit is not None:
-        told["limit"] = limit
-    return told
+def _prefers_html(exchange: Exchange) -> bool:
+    return prefers_html(exchange.header(b"accept") or "*/*")
 
 
-def _error(
-    status: int,
-    line: str,
-    details: dict[str, Any] | None = None,
-    *,
-    headers: dict[str, str] | None = None,
-) -> Answer:
-    return Answer.json(status, {"error": line, "status": status, **(details or {})}, headers)
-
-
-def _stopping() -> Answer:
-    return _error(503, "the service is stopping; what was under way was rolled back")
+def _is_from_elsewhere(exchange: Exchange) -> bool:
+    """Whether a browser says that another site's page has sent this."""
+    site = exchange.header(b"sec-fetch-site")
+    if site is not None:
+        return site in ("cross-site", "same-site")
+    # To other hosts than this one browsers say it over TLS alone. The token that they send by
+    # themselves would be anybody's then.
+    origin = exchange.header(b"origin")
+    if origin is None or not is_basic(exchange.header(b"authorization")):
+        return False
+    return urlsplit(origin).netloc != exchange.header(b"host")
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -1,21 +1,21 @@
 """`Inbox`: what the service does with each part, and how it tells.
 
 Knows: which part goes to which handler, and what its result looks like in JSON.
-Must not know: HTTP.
+Must not know: HTTP, or where files go (`sinks.py`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import attrs
 
 from mpflow import Handled, Limits, MultipartReader, Part, PartInfo, Results, Router, load_handler
+from mpflow.cli.sinks import Sink, Store, tell_file
 from mpflow.cli.told import text_or_base64
 
 __all__ = ["Inbox"]
@@ -26,42 +26,27 @@ JSON_DEPTH: Final = 100
 STORING_TIMEOUT: Final = 3600.0
 """Seconds that a slow disk may take to sync a large file."""
 
-_SaveHandler = Callable[[Part], AbstractAsyncContextManager["_Saved"]]
-
-
-class _Saved(Protocol):
-    """What the handler `save` gives, and this needs of it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def digests(self) -> Mapping[str, str]: ...
-
 
 @attrs.frozen
 class _Files:
-    """Gives what `save` gives, or None for a part with neither a filename nor a byte.
+    """Gives what the sink's handler gives, or None for a part with neither a filename nor a byte.
 
     Browsers send such a part for each file input that was left blank.
     """
 
-    save: _SaveHandler
+    store: Store
 
     @asynccontextmanager
-    async def __call__(self, part: Part) -> AsyncGenerator[_Saved | None, None]:
+    async def __call__(self, part: Part) -> AsyncGenerator[Any, None]:
         if not part.filename and not await part.peek(1):
             yield None
         else:
-            async with self.save(part) as saved:
-                yield saved
+            async with self.store(part) as kept:
+                yield kept
 
 
 class Inbox:
-    """Stores the files of each message in `directory`, which must exist, and reads the rest.
+    """Stores the files of each message in `sink`, and reads the rest.
 
     A multipart without a filename is routed by the same rules; what else has a filename is
     stored; JSON is parsed, text decoded, and anything else read as bytes. `max_bytes` bounds a
@@ -72,7 +57,8 @@ class Inbox:
     filename `blob`, so JSON that a page sends as one is a file, too.
     """
 
-    def __init__(self, directory: Path, *, max_bytes: int | None = None) -> None:
+    def __init__(self, sink: Sink, *, max_bytes: int | None = None) -> None:
+        self._sink: Final = sink
         self.limits: Final = Limits(
             max_total_bytes=max_bytes,
             max_part_bytes=None,
@@ -84,14 +70,7 @@ class Inbox:
         # A multipart with a filename is a file: a saved web page, a mail. Browsers send its type
         # without the boundary that only the file knows.
         route(load_handler("nested")(self._router), content_type="multipart/*", filename=False)
-        # The digest is taken by the thread that writes, while the bytes are in its cache.
-        save = load_handler("save")(
-            directory,
-            name=_safe_name,
-            exists="suffix",
-            digests=("sha256",),
-        )
-        self._files: Final = route(_Files(save), filename=True)
+        self._files: Final = route(_Files(sink.store), filename=True)
         route(load_handler("json")(decoder=_loads), _is_json)
         route(load_handler("text")(), content_type="text/*")
         route(load_handler("collect")())
@@ -113,20 +92,12 @@ class Inbox:
         }
         told = {key: item for key, item in told.items() if item is not None}
         if handled.route is self._files:
-            told |= {"value": ""} if value is None else _tell_file(value)
+            told |= {"value": ""} if value is None else tell_file(self._sink, value)
         elif isinstance(value, Results):
             told["parts"] = self._tell(value)
         else:
             told["value"] = text_or_base64(value) if isinstance(value, bytes) else value
         return told
-
-
-def _safe_name(info: PartInfo) -> str:
-    return info.safe_filename
-
-
-def _tell_file(saved: _Saved) -> dict[str, Any]:
-    return {"saved_as": saved.name, "size": saved.size, "sha256": saved.digests["sha256"]}
 
 
 def _is_json(info: PartInfo) -> bool:

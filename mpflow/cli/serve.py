@@ -1,26 +1,25 @@
 """`mpflow serve DIR`: an upload service that stores what it gets; `-c`: one with routes of its own.
 
-Knows: the options, the listening socket, the server and the signals that end it.
-Must not know: what an answer says (`app.py`).
+Knows: the options, the listening socket, and what can go wrong before it serves.
+Must not know: what an answer says (`app.py`), the server and what ends it (`serving.py`).
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
+import ipaddress
+import math
 import os
 import re
-import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
 from mpflow import Limits
+from mpflow.cli.access import Access
 from mpflow.cli.routed import Routed, add_config_argument, load_router
 
 if TYPE_CHECKING:
@@ -28,25 +27,21 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP: Final = "store what is uploaded by browsers, curl and their like in a directory"
+HELP: Final = "store what is uploaded by browsers, curl and their like in a directory or a bucket"
 
-GRACE: Final = 3.0
-"""Seconds for the answers to uploads that a signal has ended, before connections are cut."""
+TOKEN: Final = "MPFLOW_TOKEN"
+"""The variable of the environment that has the token where no file is named."""
 
 _BIND: Final = re.compile(r"(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})")
-_Serve: TypeAlias = Callable[..., Awaitable[None]]
-
-
-class _Application(Protocol):
-    """What this needs of the application."""
-
-    def stop(self) -> None: ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "directory", metavar="DIR", type=Path, nargs="?", help="made if it is missing"
+        "where",
+        metavar="DIR|URL",
+        nargs="?",
+        help="a directory, made if it is missing, or a store such as s3://bucket/prefix",
     )
     add_config_argument(parser, required=False)
     parser.add_argument(
@@ -68,45 +63,97 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_size,
         help="bytes of one upload at most, such as '2 GiB' (default: no limit but the disk)",
     )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"holds the token that uploads need (default: that in ${TOKEN}; none without)",
+    )
+    parser.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=_seconds,
+        default=20.0,
+        help="how long uploads may go on after the signal that ends it (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="where the store's API is, if not where its URL says"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; the exit code."""
+    from mpflow.cli.serving import load_server, serve
+
     try:
-        serve = _load_server(options.backend)
+        server = load_server(options.backend)
     except ImportError as error:
         # What is missing may be a part of the server, too.
         return _fail(f"{error}; install it with: pip install 'multipart-flow[serve]'", code=2)
-    if (options.directory is None) == (options.config is None):
-        return _fail("expected a DIR, or -c FILE with the routes", code=2)
-    if options.config is not None and options.max_bytes is not None:
-        return _fail("expected max_total_bytes in [limits] of FILE, got --max-bytes", code=2)
+    fault = _fault(options)
+    if fault is not None:
+        return _fail(fault, code=2)
     try:
+        access = _access(options.token_file)
         service = _inbox(options) if options.config is None else _routed(options.config)
         if service is None:
             return 2
         listener = _listen(*options.bind)
     except OSError as error:
         return _fail(_reason(error))
-    logging.basicConfig(format="mpflow: %(levelname)s: %(message)s", level=logging.WARNING)
+    except ValueError as error:
+        return _fail(str(error), code=2)
+    except ImportError as error:
+        return _fail(f"{error}; install it with: pip install 'multipart-flow[objectstore]'", code=2)
 
-    from mpflow.cli.app import App  # only now: it is the larger part of what there is to import
+    # Only now: they are the larger part of what there is to import.
+    from mpflow.cli.app import App
+    from mpflow.cli.log import set_up_log
 
-    app = App(service)
-    what = options.config or options.directory
+    set_up_log()
+    if access is None and not _is_loopback(listener):
+        _fail(f"anybody who can reach {_name(listener)} can upload; --token-file asks for a token")
+    what = options.config or options.where
     started = (
         f"mpflow: serving {what} at http://{_name(listener)}/ on {options.backend}; Ctrl-C ends it"
     )
-    anyio.run(_serve, serve, app, listener, started, backend=options.backend)
+
+    async def main() -> None:
+        await serve(server, App(service, access), listener, started, grace=options.grace)
+
+    anyio.run(main, backend=options.backend)
     return 0
 
 
+def _fault(options: argparse.Namespace) -> str | None:
+    """What options say that cannot be; None if they are in order."""
+    if (options.where is None) == (options.config is None):
+        return "expected a DIR or a URL, or -c FILE with the routes"
+    if options.config is not None and options.max_bytes is not None:
+        return "expected max_total_bytes in [limits] of FILE, got --max-bytes"
+    if options.endpoint is not None and "://" not in (options.where or ""):
+        return "expected the URL of a store with --endpoint, such as s3://bucket/prefix"
+    return None
+
+
+def _access(path: str | None) -> Access | None:
+    """By the token of the file, else by that of the environment; None where nobody needs one."""
+    if path is not None:
+        where, token = path, Path(path).read_bytes().decode("ascii", "replace")
+    elif TOKEN in os.environ:
+        where, token = TOKEN, os.environ[TOKEN]
+    else:
+        return None
+    try:
+        return Access.of(token)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
 def _inbox(options: argparse.Namespace) -> Service:
-    _make_directory(options.directory)
-
     from mpflow.cli.inbox import Inbox
+    from mpflow.cli.sinks import open_sink
 
-    return Inbox(options.directory, max_bytes=options.max_bytes)
+    return Inbox(open_sink(options.where, options.endpoint), max_bytes=options.max_bytes)
 
 
 def _routed(path: str) -> Service | None:
@@ -134,20 +181,17 @@ def _size(text: str) -> int | None:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, got {text!r}")
+    return seconds
+
+
 # -- what can go wrong before it serves -----------------------------------------------------------
-
-
-def _load_server(backend: str) -> _Serve:
-    """hypercorn's `serve` for the backend."""
-    import_module(backend)
-    serve: _Serve = import_module(f"hypercorn.{backend}").serve
-    return serve
-
-
-def _make_directory(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise PermissionError(13, os.strerror(13), str(path))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -180,6 +224,13 @@ def _name(listener: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _is_loopback(listener: socket.socket) -> bool:
+    try:
+        return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
 def _reason(error: OSError) -> str:
     reason = error.strerror or str(error)
     return reason if error.filename is None else f"{error.filename}: {reason}"
@@ -188,38 +239,3 @@ def _reason(error: OSError) -> str:
 def _fail(line: str, *, code: int = 1) -> int:
     print(f"mpflow serve: {line}", file=sys.stderr)
     return code
-
-
-# -- serving --------------------------------------------------------------------------------------
-
-
-async def _serve(serve: _Serve, app: _Application, listener: socket.socket, started: str) -> None:
-    stop = anyio.Event()
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with anyio.create_task_group() as tasks:
-
-            async def run_server() -> None:
-                # In a task of its own: on asyncio hypercorn leaves its task marked as cancelled.
-                await serve(app, _config(listener), shutdown_trigger=stop.wait)
-                tasks.cancel_scope.cancel()
-
-            print(started, flush=True)
-            tasks.start_soon(run_server)
-            async for _ in signals:
-                if stop.is_set():  # the second one
-                    tasks.cancel_scope.cancel()
-                # asyncio's streams log each connection that is cut, as if that were an error.
-                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-                app.stop()
-                stop.set()
-                # hypercorn waits for its connections, as long as they please, on some Pythons.
-                tasks.cancel_scope.deadline = anyio.current_time() + 2 * GRACE
-
-
-def _config(listener: socket.socket) -> Any:
-    config = import_module("hypercorn.config").Config()
-    config.bind = [f"fd://{listener.detach()}"]
-    config.graceful_timeout = GRACE
-    config.include_server_header = False
-    config.loglevel = "WARNING"  # it says itself where it listens, by the address alone
-    return config

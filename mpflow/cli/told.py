@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from mpflow import CommitFailed, Handled, MultipartError, Rejected, Results
+from mpflow import CommitFailed, Handled, Problem, Results
 from mpflow.errors import excerpt
 
 __all__ = ["for_clients", "tell", "tell_cause", "tell_part", "tell_results", "text_or_base64"]
@@ -30,8 +30,6 @@ MAX_DEPTH: Final = 100
 MAX_OBJECTS: Final = 3
 """How many objects may stand in one another: two that hold each other would have no end."""
 
-GENERIC: Final = "the upload failed on the side of the service"
-
 _PLAIN: Final = (str, bytes, int, float, Number, datetime.date, datetime.time, datetime.timedelta,
                  uuid.UUID, enum.Enum, type(None))  # fmt: skip
 """What says no more of itself than what it is."""
@@ -39,10 +37,7 @@ _PLAIN: Final = (str, bytes, int, float, Number, datetime.date, datetime.time, d
 
 def for_clients(error: BaseException) -> str:
     """What a client may hear of a failure: what is of this side may name addresses and paths."""
-    is_meant = isinstance(error, Rejected | CommitFailed)  # these say what is written for clients
-    if isinstance(error, MultipartError) and (is_meant or error.status < 500):
-        return str(error)
-    return GENERIC
+    return Problem.of(error).detail
 
 
 def tell_cause(error: BaseException) -> str:

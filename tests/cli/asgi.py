@@ -86,5 +86,6 @@ class Client:
 
     @property
     def document(self) -> dict[str, Any]:
-        assert self.headers["content-type"] == "application/json"
+        kind = "json" if self.status < 400 else "problem+json"
+        assert self.headers["content-type"] == f"application/{kind}"
         return json.loads(self.body)

@@ -94,12 +94,13 @@ class Service:
         return self.request("POST", "/", body, {"Content-Type": kind, **headers})
 
     @contextmanager
-    def upload(self, head: bytes, *, length: int) -> Iterator[socket.socket]:
+    def upload(self, head: bytes, *, length: int, **headers: str) -> Iterator[socket.socket]:
         """A request that says it has `length` bytes, and so far sent `head`."""
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         with socket.create_connection((self.host, self.port), timeout=PATIENCE) as client:
             client.sendall(
                 f"POST / HTTP/1.1\r\nHost: {self.host}\r\nContent-Length: {length}\r\n"
-                f"Content-Type: {content_type_of()}\r\n\r\n".encode()
+                f"Content-Type: {content_type_of()}\r\n{more}\r\n".encode()
             )
             client.sendall(head)
             yield client
@@ -142,11 +143,16 @@ class Service:
 
 @contextmanager
 def running(
-    folder: Path, backend: str, *options: str, config: Path | None = None
+    folder: Path,
+    backend: str,
+    *options: str,
+    config: Path | None = None,
+    store: str | None = None,
+    env: dict[str, str] | None = None,
 ) -> Iterator[Service]:
     """A service that runs while the block does; it must end well and have said nothing else."""
     directory, errors = folder / "inbox", folder / "stderr"
-    what = [str(directory)] if config is None else ["-c", str(config)]
+    what = [store or str(directory)] if config is None else ["-c", str(config)]
     command = [sys.executable, "-m", "mpflow", "serve", *what, "--bind", "127.0.0.1:0"]
     with (
         errors.open("w", encoding="utf-8") as log,
@@ -156,6 +162,7 @@ def running(
             stderr=log,
             text=True,
             cwd=folder,
+            env={**os.environ, **(env or {})},
         ) as process,
     ):
         try:

@@ -15,19 +15,19 @@ from mpflow import (
     CommitFailed,
     InvalidContent,
     LimitExceeded,
-    MalformedBody,
     MultipartReader,
     Part,
     PartRef,
+    Problem,
     Rejected,
-    RouteError,
     Router,
     ServiceFailed,
 )
 from mpflow.cli import dispatch
-from mpflow.cli.app import App, refuse
+from mpflow.cli.app import App
 from mpflow.cli.inbox import JSON_DEPTH, Inbox
 from mpflow.cli.routed import Routed
+from mpflow.cli.sinks import Folder
 from mpflow.testing import Bytewise, PartSpec, body, content_type_of, nested
 from mpflow_handlers import Nested, Tee, Text
 from tests.cli.asgi import Client
@@ -41,7 +41,7 @@ SHA256 = {
 
 
 async def upload(directory: Path, data: bytes, **options: Any) -> Client:
-    inbox = Inbox(directory, max_bytes=options.pop("max_bytes", None))
+    inbox = Inbox(Folder(directory), max_bytes=options.pop("max_bytes", None))
     client = Client(chunks=[data], **options)
     await App(inbox)(client.scope, client.receive, client.send)
     return client
@@ -117,14 +117,14 @@ async def test_any_chunking_gives_the_same(tmp_path: Path) -> None:
         directory = tmp_path / str(number)
         directory.mkdir()
         client = Client(chunks=chunks)
-        await App(Inbox(directory))(client.scope, client.receive, client.send)
+        await App(Inbox(Folder(directory)))(client.scope, client.receive, client.send)
         assert [entry["size"] for entry in client.document["parts"]] == [1, 3, 1]
         assert (directory / "x").read_bytes() == b"abc"
 
 
 async def test_an_inbox_reads_any_source(tmp_path: Path) -> None:
     reader = MultipartReader(Bytewise(body([("a", "1")])), content_type_of())
-    told = await Inbox(tmp_path).take(reader)
+    told = await Inbox(Folder(tmp_path)).take(reader)
     assert told == {"parts": [{"name": "a", "content_type": "text/plain", "size": 1, "value": "1"}]}
 
 
@@ -213,7 +213,7 @@ async def test_what_is_no_json_is_refused(tmp_path: Path, data: bytes) -> None:
     )
     assert client.status == 422
     assert client.document["part"] == {"path": [1], "name": "j"}
-    assert "\n" not in client.document["error"]
+    assert "\n" not in client.document["detail"]
 
 
 async def test_json_may_nest_deep(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ async def test_json_may_nest_deep(tmp_path: Path) -> None:
 
 async def request(directory: Path, method: str, path: str = "/", **options: Any) -> Client:
     client = Client(method, path, **options)
-    await App(Inbox(directory))(client.scope, client.receive, client.send)
+    await App(Inbox(Folder(directory)))(client.scope, client.receive, client.send)
     return client
 
 
@@ -289,7 +289,7 @@ async def test_lifespan(tmp_path: Path) -> None:
     async def send(message: Any) -> None:
         sent.append(message["type"])
 
-    await App(Inbox(tmp_path))({"type": "lifespan"}, receive, send)
+    await App(Inbox(Folder(tmp_path)))({"type": "lifespan"}, receive, send)
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
@@ -299,8 +299,45 @@ async def test_a_websocket_is_refused(tmp_path: Path) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await App(Inbox(tmp_path))({"type": "websocket"}, Client().receive, send)
+    await App(Inbox(Folder(tmp_path)))({"type": "websocket"}, Client().receive, send)
     assert sent == [{"type": "websocket.close"}]
+
+
+# -- pages in place of JSON -----------------------------------------------------------------------
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+async def test_a_browser_gets_a_page_that_tells_the_same(tmp_path: Path) -> None:
+    data = body([PartSpec(b"abc", name="f", filename="a<b.txt"), ("note", "x")])
+    client = await request(tmp_path, "POST", chunks=[data], headers=BROWSER)
+    assert client.status == 200
+    assert client.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in client.headers["content-security-policy"]
+    page = client.body.decode()
+    assert "<strong>a&lt;b.txt</strong>" in page
+    assert SHA256[b"abc"] in page
+    assert "<pre>x</pre>" in page
+
+
+async def test_a_browser_gets_failures_as_pages(tmp_path: Path) -> None:
+    for method, path, status in (("POST", "/", 400), ("DELETE", "/", 405), ("GET", "/a", 404)):
+        client = await request(tmp_path, method, path, chunks=[b"x"], headers=BROWSER)
+        assert client.status == status
+        assert "The upload failed" in client.body.decode()
+        assert f"<dd>{status} " in client.body.decode()
+    assert (await request(tmp_path, "DELETE", headers=BROWSER)).headers["allow"]
+
+
+async def test_a_page_knows_the_limit_of_the_service(tmp_path: Path) -> None:
+    for service, told in (
+        (Inbox(Folder(tmp_path), max_bytes=1000), b'data-max-bytes="1000"'),
+        (Inbox(Folder(tmp_path)), b'data-max-bytes=""'),
+        (Routed(Router()), b'data-max-bytes="1073741824"'),
+    ):
+        client = Client("GET")
+        await App(service)(client.scope, client.receive, client.send)
+        assert told in client.body
 
 
 # -- refusals -------------------------------------------------------------------------------------
@@ -324,19 +361,24 @@ async def test_a_wrong_content_type(
 ) -> None:
     client = await upload(tmp_path, body([FILE]), content_type=content_type)
     assert client.status == status
-    assert says in client.document["error"]
+    assert says in client.document["detail"]
     assert os.listdir(tmp_path) == []
 
 
 async def test_no_content_type(tmp_path: Path) -> None:
     client = Client(chunks=[body([FILE])])
     client.scope["headers"] = []
-    await App(Inbox(tmp_path))(client.scope, client.receive, client.send)
+    await App(Inbox(Folder(tmp_path)))(client.scope, client.receive, client.send)
     assert client.status == 415
-    assert client.document["error"] == "expected a content type of multipart/*, and there is none"
+    assert client.document["detail"] == "expected a content type of multipart/*, and there is none"
 
 
 WHOLE = body([FILE, ("note", "x")])
+FAILED = {
+    "title": "Internal Server Error",
+    "status": 500,
+    "detail": "the upload failed on the side of the service",
+}
 
 
 @pytest.mark.parametrize(
@@ -368,10 +410,10 @@ async def test_a_bad_body_leaves_nothing(
     client = await upload(tmp_path, data)
     told = client.document
     assert client.status == told["status"] == status, told
-    assert "\n" not in told["error"]
-    assert told["error"]
+    assert told["detail"]
+    assert "\n" not in told["detail"]
     assert {key: told[key] for key in details} == details
-    assert told.keys() <= {"error", "status", "part", "offset", "limit"}
+    assert told.keys() <= {"title", "detail", "error", "status", "part", "offset", "limit"}
     assert os.listdir(tmp_path) == []
 
 
@@ -383,7 +425,7 @@ async def test_too_large_by_its_length_is_refused_before_a_byte_is_read(tmp_path
         reads.append(client.received)
         await client.send(message)
 
-    await App(Inbox(tmp_path, max_bytes=1000))(client.scope, client.receive, send)
+    await App(Inbox(Folder(tmp_path), max_bytes=1000))(client.scope, client.receive, send)
     assert client.status == 413
     assert client.document["limit"] == "max_total_bytes"
     assert reads[0] == 0
@@ -393,14 +435,14 @@ async def test_too_large_by_its_bytes(tmp_path: Path) -> None:
     client = await upload(tmp_path, body([FILE, ("a", "x" * 2000)]), max_bytes=1000)
     assert client.status == 413
     assert client.document["limit"] == "max_total_bytes"
-    assert "1000" in client.document["error"]
+    assert "1000" in client.document["detail"]
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("at", [0, 30, 100, len(WHOLE) - 4])
 async def test_a_client_that_goes_away_gets_no_answer(tmp_path: Path, at: int) -> None:
     client = Client(chunks=[WHOLE[:at]], ends="gone")
-    await App(Inbox(tmp_path))(client.scope, client.receive, client.send)
+    await App(Inbox(Folder(tmp_path)))(client.scope, client.receive, client.send)
     assert client.sent == []
     assert os.listdir(tmp_path) == []
 
@@ -410,10 +452,7 @@ async def test_a_missing_directory_is_our_fault(
 ) -> None:
     client = await upload(tmp_path / "gone", body([FILE]))
     assert client.status == 500
-    assert client.document == {
-        "error": "the upload was not stored: No such file or directory",
-        "status": 500,
-    }
+    assert client.document == FAILED
     assert str(tmp_path) in caplog.text
 
 
@@ -425,19 +464,16 @@ async def test_what_nobody_foresaw_is_logged_and_kept_from_the_client(
             raise RuntimeError("a secret of this host")
 
     client = Client(chunks=[WHOLE])
-    await App(Broken(tmp_path))(client.scope, client.receive, client.send)
+    await App(Broken(Folder(tmp_path)))(client.scope, client.receive, client.send)
     assert client.status == 500
-    assert client.document == {
-        "error": "the upload failed on the side of the service",
-        "status": 500,
-    }
+    assert client.document == FAILED
     (record,) = caplog.records
     assert (record.levelno, record.exc_info is None) == (logging.ERROR, False)
     assert "a secret of this host" in caplog.text
 
 
 async def test_stopping_rolls_back_and_answers(tmp_path: Path) -> None:
-    app = App(Inbox(tmp_path))
+    app = App(Inbox(Folder(tmp_path)))
     client = Client(chunks=[WHOLE[:-10]], ends="silent")
     reading = anyio.Event()
 
@@ -461,74 +497,28 @@ async def test_stopping_rolls_back_and_answers(tmp_path: Path) -> None:
 # -- what is told of an error ---------------------------------------------------------------------
 
 
-def told(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
-    answer = refuse(error)
-    client = Client()
-    client.sent = [answer.start(), {"type": "http.response.body", "body": answer.body}]
-    return answer.status, client.document, client.headers
+class Failing(Inbox):
+    def __init__(self, error: Exception) -> None:
+        self.limits = None
+        self.error = error
+
+    async def take(self, reader: MultipartReader) -> dict[str, Any]:
+        raise self.error
 
 
-async def test_details_of_an_error() -> None:
-    part = PartRef((0, 2), "n", "f")
-    status, document, _ = told(LimitExceeded("max_part_bytes", 5, part=part, offset=7))
-    assert status == 413
-    assert document == {
-        "error": "expected at most max_part_bytes = 5, and more came "
-        "(in part 0.2 'n' (file 'f'), at byte 7)",
-        "status": 413,
-        "part": {"path": [0, 2], "name": "n", "filename": "f"},
-        "offset": 7,
-        "limit": "max_part_bytes",
-    }
-    assert told(MalformedBody("broken", offset=0))[1] == {
-        "error": "broken (at byte 0)",
-        "status": 400,
-        "offset": 0,
-    }
-
-
-async def test_a_verdict_brings_its_own_status_and_headers() -> None:
-    status, document, headers = told(Rejected(429, "come back later", {"Retry-After": "60"}))
-    assert (status, document) == (429, {"error": "come back later", "status": 429})
-    assert headers["retry-after"] == "60"
-
-
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EFBIG, 507), (errno.EACCES, 500)],
-)
-async def test_what_the_disk_refuses(number: int, status: int) -> None:
-    error = OSError(number, os.strerror(number), "/a/path/of/this/host")
-    found, document, _ = told(error)
-    assert found == status
-    assert document["error"] == f"the upload was not stored: {os.strerror(number)}"
-    failed = CommitFailed([], None, [])
-    failed.__cause__ = error
-    found, document, _ = told(failed)
-    assert found == status
-    assert document["error"].endswith(f": {os.strerror(number)}")
-    assert "/a/path" not in document["error"]
-
-
-async def test_what_services_say_is_logged_and_kept_from_the_client(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    secret = "expected POST 'http://10.0.0.1/' to be answered with 2xx, got 500"
-    for error in (ServiceFailed(secret), RouteError(secret)):
-        status, document, _ = told(error)
-        assert status == document["status"] == error.status
-        assert document["error"] == "the upload failed on the side of the service"
-        assert secret in caplog.text
-        caplog.clear()
-    failed = CommitFailed([], None, [])
-    failed.__cause__ = ServiceFailed(secret)
-    _, document, _ = told(failed)
-    assert document["error"] == str(failed)
-    assert f"{failed}: ServiceFailed: {secret}" in caplog.text
-    caplog.clear()
-    failed.__cause__ = OSError(5, "Input/output error", "/a/path")
-    told(failed)
-    assert f"{failed}: OSError: [Errno 5] Input/output error: '/a/path'" in caplog.text
+async def test_an_answer_tells_what_problem_details_tell(caplog: pytest.LogCaptureFixture) -> None:
+    for error in (
+        LimitExceeded("max_part_bytes", 5, part=PartRef((0, 2), "n", "f"), offset=7),
+        Rejected(429, "come back later", {"Retry-After": "60"}),
+        OSError(errno.ENOSPC, "No space left on device", "/a/path"),
+        ServiceFailed("http://10.0.0.1/"),
+    ):
+        client = Client(chunks=[WHOLE])
+        await App(Failing(error))(client.scope, client.receive, client.send)
+        problem = Problem.of(error)
+        assert (client.status, client.document) == (problem.status, problem.document())
+        assert problem.headers.items() <= {k.title(): v for k, v in client.headers.items()}.items()
+        assert (str(error) in caplog.text) == (problem.status >= 500)
 
 
 async def test_a_failure_of_a_service_that_was_collected_is_kept_from_the_client() -> None:

@@ -42,7 +42,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "says"),
     [
         (["nonsense"], "invalid choice: 'nonsense'"),
-        (["serve"], "expected a DIR, or -c FILE with the routes"),
+        (["serve"], "expected a DIR or a URL, or -c FILE with the routes"),
         (["serve", "inbox", "--backend", "curio"], "invalid choice: 'curio'"),
         (["serve", "inbox", "--bind", "8000"], "expected HOST:PORT"),
         (["serve", "inbox", "--bind", ":8000"], "expected HOST:PORT"),
@@ -50,6 +50,12 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "inbox", "--bind", "127.0.0.1:65536"], "the port at most 65535"),
         (["serve", "inbox", "--max-bytes", "many"], "expected a size such as 65536 or '2 GiB'"),
         (["serve", "inbox", "--max-bytes", "-1"], "expected"),
+        (["serve", "inbox", "--grace", "soon"], "expected seconds, 0 or more, got 'soon'"),
+        (["serve", "inbox", "--grace", "-1"], "expected seconds, 0 or more"),
+        (["serve", "inbox", "--grace", "nan"], "expected seconds, 0 or more"),
+        (["serve", "inbox", "--grace", "inf"], "expected seconds, 0 or more"),
+        (["serve", "inbox", "--endpoint", "http://x"], "expected the URL of a store"),
+        (["serve", "ftp://x/"], "expected the URL of a store, got 'ftp://x/'"),
     ],
 )
 def test_a_wrong_command_line(
@@ -67,13 +73,16 @@ def test_a_wrong_command_line(
 
 def test_options() -> None:
     assert vars(parse("inbox")) == {
-        "directory": Path("inbox"),
+        "where": "inbox",
         "config": None,
         "bind": ("127.0.0.1", 8000),
         "backend": "asyncio",
         "max_bytes": None,
+        "token_file": None,
+        "grace": 20.0,
+        "endpoint": None,
     }
-    assert parse("-c", "routes.toml").directory is None
+    assert parse("-c", "routes.toml").where is None
     assert parse("-c", "routes.toml").config == "routes.toml"
     assert parse("inbox", "--bind", "[::1]:0").bind == ("::1", 0)
     assert parse("inbox", "--bind", "localhost:80").bind == ("localhost", 80)

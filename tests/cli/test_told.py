@@ -17,7 +17,7 @@ import pytest
 from multidict import CIMultiDict
 
 from mpflow import InvalidContent, Rejected, ServiceFailed
-from mpflow.cli.told import GENERIC, MAX_DEPTH, for_clients, tell
+from mpflow.cli.told import MAX_DEPTH, for_clients, tell
 
 
 class Color(enum.Enum):
@@ -144,8 +144,12 @@ def test_no_failure_in_a_value_is_told_to_clients(value: object) -> None:
 def test_clients_are_told_what_is_meant_for_them() -> None:
     value = ("a", FAILURE, Rejected(422, "a virus"), InvalidContent("no JSON"), Decimal("1.5"))
     assert tell(value, for_clients) == [
-        "a", {"error": GENERIC}, {"error": "a virus"}, {"error": "no JSON"}, "Decimal('1.5')",
-    ]  # fmt: skip
+        "a",
+        {"error": "the upload failed on the side of the service"},
+        {"error": "a virus"},
+        {"error": "no JSON"},
+        "Decimal('1.5')",
+    ]
 
 
 def test_what_holds_itself_has_an_end() -> None:

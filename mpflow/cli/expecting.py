@@ -1,0 +1,74 @@
+"""A client that waits to be asked for its body: hypercorn asks it when the application does.
+
+Knows: how hypercorn serves HTTP/1.1. Must not know: what is served.
+
+RFC 9110, 10.1.1: a server that was sent `Expect: 100-continue` answers 100 once it wants the body,
+or with the final status. hypercorn says 100 to all of them before it has called the application,
+so that a refused client would send gigabytes that nobody wants.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+import anyio
+
+from mpflow.integrations.exchange import AsgiApp, Receive, Scope, Send
+
+__all__ = ["asks_lazily", "serve_lazily"]
+
+_KEY: Final = "mpflow.wanted"
+
+
+def _wanted(scope: Scope) -> anyio.Event:
+    """Set once a request's body is wanted, or will not be."""
+    extensions: dict[str, Any] = scope.setdefault("extensions", {})
+    event: anyio.Event = extensions.setdefault(_KEY, anyio.Event())
+    return event
+
+
+def asks_lazily(app: AsgiApp) -> AsgiApp:
+    """The application, which tells the server when it asks for a body."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        wanted = _wanted(scope)
+
+        async def ask() -> Any:
+            wanted.set()
+            return await receive()
+
+        async def answer(message: Any) -> None:
+            await send(message)
+            wanted.set()  # there is nothing to ask for any more, if it was the answer's start
+
+        try:
+            await app(scope, ask, answer)
+        finally:
+            wanted.set()
+
+    return run
+
+
+def serve_lazily() -> None:
+    """Have hypercorn, in this process, wait with its 100 for an application that `asks_lazily`.
+
+    hypercorn has no setting for it, and no way in but its own class.
+    """
+    protocol: Any = import_module("hypercorn.protocol")
+    eager: Any = protocol.H11Protocol
+    if getattr(eager, "is_lazy", False):
+        return
+
+    class Lazy(eager):  # type: ignore[misc, unused-ignore]  # hypercorn may be missing
+        is_lazy = True
+
+        async def _create_stream(self, request: Any) -> None:
+            await eager._create_stream(self, request)
+            if self.connection.they_are_waiting_for_100_continue:
+                await _wanted(self.stream.scope).wait()
+
+    protocol.H11Protocol = Lazy

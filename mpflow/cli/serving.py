@@ -1,0 +1,100 @@
+"""The server of `mpflow serve`: until a signal ends it.
+
+Knows: hypercorn, signals, and how long who is under way may go on.
+Must not know: options, what is served.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import anyio
+
+from mpflow.cli.expecting import asks_lazily, serve_lazily
+
+if TYPE_CHECKING:
+    from mpflow.cli.app import App
+
+__all__ = ["Serve", "load_server", "serve"]
+
+ANSWERING: Final = 3.0
+"""Seconds for the answers to uploads that were ended, before connections are cut."""
+
+Serve: TypeAlias = Callable[..., Awaitable[None]]
+
+
+def load_server(backend: str) -> Serve:
+    """hypercorn's `serve` for the backend."""
+    import_module(backend)
+    found: Serve = import_module(f"hypercorn.{backend}").serve
+    serve_lazily()
+    return found
+
+
+async def serve(
+    server: Serve, app: App, listener: socket.socket, started: str, *, grace: float
+) -> None:
+    """Say that it has `started`, and serve until SIGINT or SIGTERM.
+
+    The first signal refuses new uploads, and gives those under way `grace` seconds. The second
+    rolls them back, the third leaves the connections.
+    """
+    stop = anyio.Event()
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def run_server() -> None:
+                # In a task of its own: on asyncio hypercorn leaves its task marked as cancelled.
+                config = _config(listener)
+                await server(asks_lazily(app), config, shutdown_trigger=stop.wait)
+                tasks.cancel_scope.cancel()
+
+            async def end() -> None:
+                with anyio.move_on_after(grace):
+                    await app.wait_idle()
+                if not stop.is_set():
+                    finish()
+
+            def finish() -> None:
+                # asyncio's streams log each connection that is cut, as if that were an error.
+                logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+                app.stop()
+                stop.set()
+                # hypercorn waits for its connections, as long as they please, on some Pythons.
+                tasks.cancel_scope.deadline = anyio.current_time() + 2 * ANSWERING
+
+            print(started, flush=True)
+            tasks.start_soon(run_server)
+            ending = False
+            async for _ in signals:
+                if stop.is_set():
+                    tasks.cancel_scope.cancel()
+                elif ending:
+                    finish()
+                else:
+                    ending = True
+                    app.refuse()
+                    _say_what_is_waited_for(app.uploads, grace)
+                    tasks.start_soon(end)
+
+
+def _say_what_is_waited_for(uploads: int, grace: float) -> None:
+    if uploads and grace:
+        what = "an upload" if uploads == 1 else f"{uploads} uploads"
+        line = f"mpflow serve: ending; {what} may go on for {grace:g} s, or until the next signal"
+        print(line, file=sys.stderr, flush=True)
+
+
+def _config(listener: socket.socket) -> Any:
+    config = import_module("hypercorn.config").Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.graceful_timeout = ANSWERING
+    config.include_server_header = False
+    config.loglevel = "WARNING"  # it says itself where it listens, by the address alone
+    return config
