@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final, Protocol
 
-from mpflow.cli import dispatch, extract, handlers, inspect, pack, serve
+from mpflow.cli import dispatch, extract, handlers, inspect, pack, serve, uploads
 from mpflow.cli.opened import have_stderr
 
 __all__ = ["main"]
@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "dispatch": dispatch,
     "serve": serve,
     "handlers": handlers,
+    "uploads": uploads,
 }
 """The sub-commands by name. Their modules import what is heavy only when they run."""
 
