@@ -10,12 +10,14 @@ import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, cast
 
 import attrs
 
 from mpflow.config.places import Place, did_you_mean, shown
 from mpflow.config.templates import Template, TemplateTable, template_fault
+from mpflow.config.trials import refused_formats
 from mpflow.errors import MultipartError, RouteError, excerpt
 from mpflow.fitting import arms, fits
 from mpflow.options import Option, Options, options_of
@@ -82,8 +84,13 @@ class HandlerMaker:
                 factory(**values) if known is None else known.call(factory, values)
             )
         except Exception as error:  # whatever an option of somebody's handler may come to
-            said = str(error) if isinstance(error, MultipartError) else _named(error)
-            raise _fault(place, f"{name} cannot be made: {said}") from error
+            raise _fault(place, f"{name} cannot be made: {_said(error)}") from error
+        if known is not None:
+            for key, error in refused_formats(partial(known.call, factory), values, known):
+                at = place.at(key, "format") if isinstance(values[key], Template) else place.at(key)
+                at.problem(f"{name} cannot be made: {_said(error)}")
+        if len(place.problems.found) > before:
+            raise _Unusable
         return made
 
     def _option(
@@ -220,5 +227,7 @@ def _fault(place: Place, text: str) -> _Unusable:
     return _Unusable()
 
 
-def _named(error: Exception) -> str:
+def _said(error: Exception) -> str:
+    if isinstance(error, MultipartError):
+        return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -56,8 +56,8 @@ def _simple(place: Place, key: str, value: object) -> object:
     if value is None:
         place.problem(f"expected a value of {key}, got None")
         return None
-    if key == "header" and isinstance(value, Mapping) and value:
-        return _headers(place, cast("Mapping[object, object]", value))
+    if key == "header" and (headers := _named(value)):
+        return _headers(place, headers)
     given = _path(value) if key == "path" else value
     try:
         keywords(**cast("Any", {key: given}))
@@ -65,6 +65,10 @@ def _simple(place: Place, key: str, value: object) -> object:
         place.problem(error.message)
         return None
     return given
+
+
+def _named(value: object) -> Mapping[object, object]:
+    return cast("Mapping[object, object]", value) if isinstance(value, Mapping) else {}
 
 
 def _headers(place: Place, value: Mapping[object, object]) -> object:

@@ -26,6 +26,8 @@ FIELDS: Final[dict[str, Callable[[PartInfo], str]]] = {
 }
 """What stands between braces. Of what clients choose, only what can do no harm."""
 
+_BY_CLIENT: Final = frozenset({"safe_filename", "url_filename"})
+
 
 def template_fault(text: str) -> str | None:
     """What is wrong with the text, or None."""
@@ -44,6 +46,16 @@ class Template:
     """Makes the name: a callable of a `PartInfo`, as `Save(name=...)` and its like take it."""
 
     text: str
+
+    @property
+    def is_by_client(self) -> bool:
+        """Whether something is in it that the client chooses."""
+        return any(field in _BY_CLIENT for _, field, _, _ in Formatter().parse(self.text))
+
+    def fields_alone(self, info: PartInfo) -> str:
+        """What is made of the part, without the text around it."""
+        fields = [field for _, field, _, _ in Formatter().parse(self.text) if field is not None]
+        return "".join(FIELDS[field](info) for field in fields)
 
     def __call__(self, info: PartInfo) -> str:
         pieces: list[str] = []
@@ -64,4 +76,13 @@ class TemplateTable(dict[str, Any]):
         return {
             key: value(info) if isinstance(value, Template) else value
             for key, value in self.items()
+        }
+
+    def without_clients(self, info: PartInfo) -> dict[str, Any]:
+        """The same, but for what the client chooses something of."""
+        made = self(info)
+        return {
+            key: made[key]
+            for key, value in self.items()
+            if not (isinstance(value, Template) and value.is_by_client)
         }

@@ -272,6 +272,24 @@ async def test_names_by_a_format(tmp_path: Path) -> None:
         assert "{safe_filename}, {url_filename}, {index}" in fault
 
 
+@pytest.mark.parametrize(
+    "handler",
+    [
+        {"use": "save", "directory": ".", "name": {"format": "x" * 254 + "{safe_filename}"}},
+        {"use": "save", "directory": ".", "name": {"format": "{random}"}},
+        {"use": "forward", "url": {"format": "http://{url_filename}.example.org:80{index}/"}},
+        {"use": "forward", "url": {"format": "{safe_filename}"}},
+        {"use": "objectstore", "store": "memory:///", "key": {"format": "{path}/{url_filename}"}},
+        # Of this option a str is the name of a header, and what a callable makes is a digest.
+        {"use": "digest", "algorithms": ["md5"], "expected": {"format": "{safe_filename}"}},
+        {"use": "digest", "algorithms": ["md5"], "expected": {"format": "0" * 32}},
+        {"use": "digest", "algorithms": ["md5"], "expected": {"md5": {"format": "{random}"}}},
+    ],
+)
+def test_a_format_that_may_be_right_is_taken(handler: dict[str, Any]) -> None:
+    assert len(Router.from_config(route(handler=handler)).routes) == 1
+
+
 async def test_a_format_in_a_table() -> None:
     attributes = {
         "Content-Disposition": {"format": 'attachment; filename="{safe_filename}"'},
@@ -402,6 +420,27 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
      "de: expected a header's name as a token, got 'A b'"),
     (route(handler={**FORWARD, "headers": "Foo"}), "route[0].handler: forward cannot be made: exp"
      "ected headers as a mapping, got 'Foo'"),
+    (route(handler={**FORWARD, "headers": {"Host": "a", "X-A": {"format": "{index}"}}}),
+     "route[0].handler.headers: forward cannot be made: expected headers of the message, got 'Ho"),
+    (route(handler={**FORWARD, "headers": {"A b": "a", "X-A": {"format": "{url_filename}"}}}),
+     "route[0].handler.headers: forward cannot be made: expected a header's name as a token, go"),
+    (route(handler={**OBJECTS, "attributes": {"a": 5, "b": {"format": "{index}"}}}),
+     "route[0].handler.attributes: objectstore cannot be made: expected the attribute a as a st"),
+    (route(handler={"use": "forward", "url": {"format": "ftp:// {index}"}}),
+     "route[0].handler.url.format: forward cannot be made: expected a URL of http or https with"),
+    (route(handler={"use": "save", "directory": ".", "name": {"format": "a/{index}"}}),
+     "route[0].handler.name.format: save cannot be made: expected a file's name without a "
+     "directory, got 'a/1'"),
+    (route(handler={"use": "save", "directory": ".", "name": {"format": "a/{safe_filename}"}}),
+     "route[0].handler.name.format: save cannot be made: expected a file's name without a "
+     "directory, got 'a/a'"),
+    (route(handler={"use": "save", "directory": ".", "name": {"format": ""}}),
+     "route[0].handler.name.format: save cannot be made: expected a file's name without a "
+     "directory, got ''"),
+    (route(handler={**OBJECTS, "key": {"format": "/{index}"}}),
+     "route[0].handler.key.format: objectstore cannot be made: expected a key of segments with"),
+    (route(handler={"use": "tee", "handlers": [{**OBJECTS, "key": {"format": "a//{random}"}}]}),
+     "route[0].handler.handlers[0].key.format: objectstore cannot be made: expected a key of se"),
     (route(handler={**FORWARD, "timeout": -1}), "route[0].handler: forward cannot be made: expect"
      "ed timeout in seconds above 0, or None, got -1"),
     (route(handler={**FORWARD, "timeout": nan}), "route[0].handler: forward cannot be made: expec"

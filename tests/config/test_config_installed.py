@@ -16,7 +16,10 @@ Install = Callable[..., None]
 SOURCE = '''\
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from mpflow import PartInfo
 
 if TYPE_CHECKING:
     from mpflow import Router
@@ -33,6 +36,28 @@ class Inner:
 
 def fails(size: int = 1) -> Inner:
     raise OSError(f"no room for {size}")
+
+
+class Named:
+    """Takes digests alone for a name, as it is or as it is made; and can be there once only."""
+
+    there = []
+
+    def __init__(
+        self,
+        name: str | Callable[[PartInfo], str] = "ab",
+        kind: str | Callable[[PartInfo], bytes] = "x",
+        once: bool = False,
+    ) -> None:
+        if not callable(name) and name.strip("0123456789abcdef"):
+            raise ValueError(f"expected a digest, got {name}")
+        if kind not in ("x", "y") and not callable(kind):
+            raise ValueError("expected x or y")
+        if once and self.there:
+            raise ValueError("is there")
+        self.there.append(self)
+
+    async def __call__(self, part: object) -> None: ...
 
 
 def sized(size: int, /, unit: str = "B", *words: str, loud: bool = False) -> Inner:
@@ -110,6 +135,27 @@ def test_options_of_every_kind(
     router = Router.from_config({"route": [{"handler": {"use": "sized", "size": 3, **options}}]})
     handler: Any = router.routes[0].handler
     assert handler.others["said"] == said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": {"format": "{random}"}}, ""),
+        ({"name": {"format": "{index}"}}, ""),
+        ({"name": {"format": "x{index}"}}, "name.format: named cannot be made: ValueError: expect"),
+        ({"name": {"format": "{safe_filename}"}}, ""),  # which may be one
+        ({"name": {"format": "{safe_filename}.bak"}}, "name.format: named cannot be made: ValueEr"),
+        ({"kind": {"format": "{index}"}}, ""),  # a callable makes something else
+        ({"name": {"format": "x{index}"}, "once": True}, ""),  # no second one can be tried
+    ],
+)
+def test_what_a_format_is_tried_for(install: Install, options: dict[str, Any], said: str) -> None:
+    install("given_named", SOURCE, named="given_named:Named")
+    tried = {"route": [{"handler": {"use": "named", **options}}]}
+    if said:
+        assert faults(tried).startswith(f"route[0].handler.{said}")
+    else:
+        assert Router.from_config(tried).routes
 
 
 def test_one_that_two_distributions_claim_is_named(install: Install) -> None:
