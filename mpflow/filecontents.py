@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint
 
 from mpflow.contents import Content, Reading, encode_text, guess_type, name_of, text_encoder
 from mpflow.openfiles import READ_SIZE, OpenFile, Read, ReadCached
+from mpflow.waitedreads import WaitedReading, can_be_waited_for
 
 __all__ = ["File", "FileReading", "TextFile"]
 
@@ -37,6 +38,7 @@ class File(Content):
 
     def __init__(self, file: Any) -> None:
         self._open = OpenFile(file)
+        self._file = file
         self._size = self._open.size
         self.filename: str | None = name_of(file)
         self.content_type: str | None = guess_type(self.filename) or "application/octet-stream"
@@ -44,6 +46,10 @@ class File(Content):
     @property
     def replayable(self) -> bool:
         return self._open.start is not None
+
+    @property
+    def prompt(self) -> bool:
+        return not self._open.waits
 
     def size(self, charset: str) -> int | None:
         return self._size
@@ -55,6 +61,8 @@ class File(Content):
         known = self._size is not None
         status = self._open.status if known else None
         read, cached = self._open.begin()
+        if self._open.waits and can_be_waited_for(self._file):
+            return WaitedReading(self._file)
         return FileReading(read, cached=cached, ready=known, status=status)
 
 

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from mpflow.errors import WriteError, excerpt
+from mpflow.linereads import LineReads
 from mpflow.placedreads import CAN_READ_PLACES, PlacedReads
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Read",
     "ReadCached",
     "closed_file",
+    "inner_file",
     "is_text",
     "size_of_descriptor",
 ]
@@ -72,7 +74,9 @@ def is_text(file: Any) -> bool:
     given: object = file
     if isinstance(file, SpooledTemporaryFile):
         return hasattr(given, "encoding")  # in memory or not, its type is the same for both
-    return isinstance(_inner(file), io.TextIOBase | codecs.StreamReaderWriter | codecs.StreamReader)
+    return isinstance(
+        inner_file(file), io.TextIOBase | codecs.StreamReaderWriter | codecs.StreamReader
+    )
 
 
 def closed_file(file: Any) -> WriteError | None:
@@ -99,9 +103,13 @@ class OpenFile:
         self._file = file
         self._check_readable()
         self._text = is_text(file)
-        self.start: int | None = _place(file)
-        """Where it stood, as its `seek` takes it; None where it cannot go back."""
         descriptor = _descriptor(file)
+        mode = 0 if descriptor is None else os.fstat(descriptor).st_mode
+        comes_once = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)  # whatever is unpacked of it, too
+        self.start: int | None = None if comes_once else _place(file)
+        """Where it stood, as its `seek` takes it; None where it cannot go back."""
+        self.waits: bool = self.start is None and not stat.S_ISREG(mode)
+        """Whether reading it may wait for somebody: who writes to a pipe, say."""
         mine, below = _keys(file, descriptor)
         self._mine, self._below = _shared_of(mine), _shared_of(below)
         self._turn = self._mine.turn
@@ -126,7 +134,7 @@ class OpenFile:
     def status(self) -> os.stat_result | None:
         """What the system says of the file, where its bytes are sent as they are on the disk."""
         try:
-            return os.fstat(_inner(self._file).fileno()) if _is_ordinary(self._file) else None
+            return os.fstat(inner_file(self._file).fileno()) if _is_ordinary(self._file) else None
         except (OSError, ValueError):
             return None
 
@@ -144,7 +152,9 @@ class OpenFile:
         self.check()
         self._mine.turn += 1
         cached: ReadCached | None = None
-        if self.start is None or self.size is None:
+        if self.waits:
+            read = self._as_it_comes(self._mine.turn)
+        elif self.start is None or self.size is None:
             read = self._in_turn(self._mine.turn)
         elif _is_ordinary(self._file) and CAN_READ_PLACES:
             read, cached = self._by_descriptor(self.start)
@@ -184,18 +194,18 @@ class OpenFile:
         file, reads = self._file, PlacedReads(place)
 
         def read(size: int) -> object:
-            inner = _inner(file)
+            inner = inner_file(file)
             inner.flush()
             return reads.read(inner.fileno(), size)
 
         def read_cached() -> bytes:
             try:
-                return reads.read_cached(_inner(file).fileno())
+                return reads.read_cached(inner_file(file).fileno())
             except ValueError:
                 return b""  # closed meanwhile, as `read` tells
 
         # What is also written to may have to be flushed, and that waits.
-        return read, None if isinstance(_inner(file), io.BufferedRandom) else read_cached
+        return read, None if isinstance(inner_file(file), io.BufferedRandom) else read_cached
 
     def _in_places(self, place: int) -> Read:
         file, lock = self._file, self._below.lock
@@ -215,9 +225,25 @@ class OpenFile:
 
         return read
 
+    def _as_it_comes(self, turn: int) -> Read:
+        """What waits for no more than there is, where the file has such a read."""
+        inner, lock, mine = inner_file(self._file), self._below.lock, self._mine
+        only: Read = self._file.read
+        if self._text and callable(getattr(inner, "readline", None)):
+            only = LineReads(inner).read
+        elif isinstance(inner, io.BufferedIOBase):
+            only = inner.read1
+
+        def read(size: int) -> object:
+            with lock:
+                _check_turn(turn, mine)
+                return only(size)
+
+        return read
+
     def _in_turn(self, turn: int) -> Read:
         file, mine, lock, start = self._file, self._mine, self._below.lock, self.start
-        inner = _inner(file)
+        inner = inner_file(file)
         # The place of a text file says nothing by itself, and costs; that of its bytes does not.
         below = getattr(inner, "buffer", getattr(inner, "stream", None)) if self._text else None
         at: int | None = None
@@ -225,8 +251,7 @@ class OpenFile:
         def read(size: int) -> object:
             nonlocal at
             with lock:
-                if turn != mine.turn:
-                    raise WriteError("expected the file for one writing, and another one has begun")
+                _check_turn(turn, mine)
                 if start is None:
                     only: object = file.read(size)
                     return only
@@ -239,6 +264,11 @@ class OpenFile:
                 return data
 
         return read
+
+
+def _check_turn(turn: int, shared: _Shared) -> None:
+    if turn != shared.turn:
+        raise WriteError("expected the file for one writing, and another one has begun")
 
 
 def size_of_descriptor(descriptor: int) -> int | None:
@@ -271,7 +301,7 @@ def _encoding(file: Any) -> str:
     return excerpt(encoding) if isinstance(encoding, str) else "its encoding"
 
 
-def _inner(file: Any) -> Any:
+def inner_file(file: Any) -> Any:
     """The file in a named temporary file, which wraps it."""
     return getattr(file, "file", file)
 
@@ -280,7 +310,7 @@ def _descriptor(file: Any) -> int | None:
     if isinstance(file, SpooledTemporaryFile):
         return None  # to ask for it would write the file to the disk
     try:
-        descriptor: Any = _inner(file).fileno()
+        descriptor: Any = inner_file(file).fileno()
     except (AttributeError, OSError):
         return None
     return descriptor if isinstance(descriptor, int) else None
@@ -292,7 +322,7 @@ def _keys(file: Any, descriptor: int | None) -> tuple[_Key, _Key]:
     Two files that are opened apart may be one on the disk: they need no turns. A pipe has none
     to go back to, however many descriptors it has.
     """
-    own = ("object", id(_inner(file)), 0)
+    own = ("object", id(inner_file(file)), 0)
     if descriptor is None:
         return own, own
     status = os.fstat(descriptor)
@@ -304,7 +334,7 @@ def _keys(file: Any, descriptor: int | None) -> tuple[_Key, _Key]:
 
 def _counts_bytes(file: Any) -> bool:
     """Whether its place is that of its descriptor, and going there costs nothing."""
-    inner = _inner(file)
+    inner = inner_file(file)
     if isinstance(inner, codecs.StreamRecoder):
         return False  # of other bytes
     raw = getattr(inner, "raw", inner)
@@ -313,7 +343,7 @@ def _counts_bytes(file: Any) -> bool:
 
 def _is_ordinary(file: Any) -> bool:
     """Whether `open` made it: nobody has changed what its `read` does."""
-    inner = _inner(file)
+    inner = inner_file(file)
     return type(inner) in _ORDINARY and type(getattr(inner, "raw", inner)) is io.FileIO
 
 
@@ -337,7 +367,7 @@ def _holds_text(file: Any) -> bool:
     Its place is that of its bytes, behind that, and to go there drops it: so such a file is read
     once, from where it stands.
     """
-    inner = _inner(file)
+    inner = inner_file(file)
     held = ("bytebuffer", "charbuffer", "linebuffer")
     readers = [inner, getattr(inner, "reader", None)]
     return any(
