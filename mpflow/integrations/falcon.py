@@ -1,0 +1,94 @@
+"""Falcon, its ASGI applications: `flow` and `dispatch` in a responder, problems as answers.
+
+Knows: Falcon's requests, responses and error handlers.
+Must not know: multipart, or how an early answer reaches a client (`exchange.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, Final, cast
+
+import attrs
+from falcon.asgi import App, Request, Response
+
+from mpflow import MultipartError, MultipartReader, Router
+from mpflow.integrations.asgi import answer_for
+from mpflow.integrations.exchange import AsgiApp, Exchange, Linger, Receive, Scope, Send
+from mpflow.integrations.requests import Requests
+
+__all__ = ["dispatch", "flow", "install"]
+
+_RECEIVE: Final = "mpflow.receive"
+
+
+def _reader(request: Request, router: Router) -> MultipartReader:
+    receive: Receive | None = request.scope.get(_RECEIVE)
+    stream = request.stream
+    if receive is None or stream.tell() or stream.eof:
+        # Somebody has read of it. Or the application was not installed: then a client that goes
+        # away is one whose body is cut, since the stream ends as if all were well.
+        return MultipartReader.from_message(request, limits=router.limits)
+    return MultipartReader.from_asgi(request.scope, receive, limits=router.limits)
+
+
+_requests: Final = Requests(_reader)
+flow: Final = _requests.flow
+dispatch: Final = _requests.dispatch
+
+
+def install(app: App[Any, Any], *, linger: Linger | None = None) -> AsgiApp:
+    """Have an application answer every `MultipartError` with problem details.
+
+    Gives the application to serve, which stands in front of `app`: it lets early answers reach
+    clients that are still sending, and has Falcon look at the headers before it asks for a byte
+    of the body. `app` itself, where it is served, answers the same without these two.
+    """
+    app.add_error_handler(MultipartError, _answer)
+    return _Served(cast("AsgiApp", app), linger or Linger())
+
+
+async def _answer(
+    request: Request, response: Response, error: MultipartError, params: dict[str, Any]
+) -> None:
+    answer = answer_for(error)
+    if answer is None:
+        response.status = error.status  # nobody hears it
+        return
+    response.status = answer.status
+    # What the responder has said before it failed would go before it.
+    response.text = response.media = response.stream = response.sse = None
+    response.data = answer.body
+    for name, value in answer.headers.items():
+        # Falcon sets no cookie by its header, and appends where others are replaced.
+        put = response.append_header if name.lower() == "set-cookie" else response.set_header
+        put(name, value)
+
+
+@attrs.define(eq=False)
+class _Served:
+    """An application that is not asked for its first message before somebody reads.
+
+    Falcon awaits the first message before it looks at the headers, and so has a server ask for
+    the body of an `Expect: 100-continue`. An empty one comes first instead.
+    """
+
+    app: AsgiApp
+    linger: Linger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send, linger=self.linger)
+        asked = False
+
+        async def receive_late() -> MutableMapping[str, Any]:
+            nonlocal asked
+            if not asked:
+                asked = True
+                return {"type": "http.request", "body": b"", "more_body": True}
+            return await exchange.receive()
+
+        served = {**scope, _RECEIVE: exchange.receive}
+        await self.app(served, receive_late, exchange.send)

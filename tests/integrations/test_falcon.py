@@ -1,0 +1,79 @@
+"""Falcon's ASGI applications, under real servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from falcon.asgi import App, Request, Response
+
+from mpflow import Rejected
+from mpflow.integrations.falcon import dispatch, flow, install
+from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem
+
+pytestmark = pytest.mark.anyio
+
+
+class TestFalcon(Contract):
+    def make_bare(self, demo: Demo) -> App[Any, Any]:
+        class Typed:
+            async def on_post(self, req: Request, resp: Response) -> None:
+                upload = await dispatch(req, demo.router, into=Upload)
+                resp.media = upload.told()
+
+        class InSteps:
+            async def on_post(self, req: Request, resp: Response) -> None:
+                resp.text = "what is said before the commit"
+                async with flow(req, demo.router) as uploaded:
+                    upload = uploaded.results.into(Upload)
+                    demo.check(upload.title)
+                resp.text = None
+                resp.media = upload.told()
+
+        app = App()
+        app.add_route("/typed", Typed())
+        app.add_route("/flow", InSteps())
+        return app
+
+    def make_app(self, demo: Demo) -> Any:
+        return install(self.make_bare(demo))
+
+    async def test_a_body_that_was_read(self, demo: Demo) -> None:
+        class Read:
+            async def on_post(self, req: Request, resp: Response) -> None:
+                await req.stream.read()
+                await dispatch(req, demo.router)
+
+        app = self.make_bare(demo)
+        app.add_route("/read", Read())
+        async with client_of(install(app)) as client:
+            reply = await self.post(client, "/read", form())
+        assert (reply.status_code, problem(reply)["error"]) == (400, "EmptyBody")
+
+    async def test_headers_of_a_refusal(self, demo: Demo) -> None:
+        class Refuse:
+            async def on_post(self, req: Request, resp: Response) -> None:
+                resp.media = {"half": "an answer"}
+                resp.set_header("X-Mine", "first")
+                raise Rejected(409, "no", {"X-Mine": "second", "Set-Cookie": "a=b"})
+
+        app = self.make_bare(demo)
+        app.add_route("/refuse", Refuse())
+        async with client_of(install(app)) as client:
+            reply = await client.post("/refuse")
+        assert (reply.status_code, problem(reply)["detail"]) == (409, "no")
+        assert (reply.headers["X-Mine"], reply.headers["Set-Cookie"]) == ("second", "a=b")
+
+
+class TestNotInstalled(TestFalcon):
+    """Without `install`, the application itself answers; its stream ends well at a disconnect."""
+
+    disconnect = "TruncatedBody"
+
+    def make_app(self, demo: Demo) -> Any:
+        app = self.make_bare(demo)
+        install(app)
+        return app
+
+    async def test_nothing_is_asked_for_that_is_refused(self, demo: Demo) -> None:
+        """Falcon asks for the body before it looks at anything."""
