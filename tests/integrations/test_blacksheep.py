@@ -1,0 +1,46 @@
+"""BlackSheep, under real servers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from blacksheep import Application, Request, Response, Router, json
+
+from mpflow.integrations.blacksheep import dispatch, flow, install
+from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem
+
+pytestmark = pytest.mark.anyio
+
+
+class TestBlackSheep(Contract):
+    def make_bare(self, demo: Demo) -> Application:
+        app = Application(router=Router())
+
+        @app.router.post("/typed")
+        async def typed(request: Request) -> Response:
+            return json((await dispatch(request, demo.router, into=Upload)).told())
+
+        @app.router.post("/flow")
+        async def in_steps(request: Request) -> Response:
+            async with flow(request, demo.router) as uploaded:
+                upload = uploaded.results.into(Upload)
+                demo.check(upload.title)
+            return json(upload.told())
+
+        return app
+
+    def make_app(self, demo: Demo) -> Any:
+        return install(self.make_bare(demo))
+
+    async def test_a_body_that_was_read(self, demo: Demo) -> None:
+        app = self.make_bare(demo)
+
+        @app.router.post("/read")
+        async def read(request: Request) -> Response:
+            await request.read()
+            return json((await dispatch(request, demo.router, into=Upload)).told())
+
+        async with client_of(install(app)) as client:
+            reply = await self.post(client, "/read", form())
+        assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError")
