@@ -1,0 +1,90 @@
+"""aiohttp's server: `flow` and `dispatch` in a handler, problems as answers.
+
+Knows: aiohttp's requests, middlewares, and when it asks a client to go on.
+Must not know: multipart. aiohttp itself reads on for a while after an early answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import attrs
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from mpflow import MultipartError, MultipartReader, RouteError, Router
+from mpflow.integrations.asgi import answer_for
+from mpflow.integrations.requests import Requests
+
+__all__ = ["dispatch", "expect_later", "flow", "install", "problems"]
+
+# Older versions of aiohttp have plain names, of which newer ones warn.
+_EXPECTED: Final[Any] = (
+    web.RequestKey("mpflow.expected", bool) if hasattr(web, "RequestKey") else "mpflow.expected"
+)
+
+
+def _reader(request: web.Request, router: Router) -> MultipartReader:
+    if request.body_exists and request.content.at_eof() and request.content.total_bytes:
+        raise RouteError("expected a request whose body nobody has read, got one read as a whole")
+    return MultipartReader.from_message(_Asked(request), limits=router.limits)
+
+
+_requests: Final = Requests(_reader)
+flow: Final = _requests.flow
+dispatch: Final = _requests.dispatch
+
+
+@attrs.frozen
+class _Asked:
+    """A request whose client is asked for the body when somebody reads it."""
+
+    _request: web.Request
+
+    @property
+    def headers(self) -> object:
+        return self._request.headers
+
+    @property
+    def content(self) -> _Asked:
+        return self
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        request = self._request
+        if request.pop(_EXPECTED, False):
+            # RFC 9110, 10.1.1: "the client will wait for a 100 (Continue) response".
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # as aiohttp's own does: the answer has not begun
+        async for chunk in request.content.iter_any():
+            yield chunk
+
+
+async def expect_later(request: web.Request) -> None:
+    """For `add_post(..., expect_handler=expect_later)`: ask for a body only if somebody reads it.
+
+    aiohttp asks for the body of an `Expect: 100-continue` before any handler of yours is called.
+    With this a refusal by the headers comes first, and the client sends nothing. It is for handlers
+    that read by `flow` or `dispatch`.
+    """
+    expected = request.headers.get(hdrs.EXPECT, "")
+    if expected.lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text="expected 100-continue")
+    request[_EXPECTED] = True
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A middleware that answers every `MultipartError` with problem details."""
+    try:
+        return await handler(request)
+    except MultipartError as error:
+        answer = answer_for(error)
+        if answer is None:
+            raise ConnectionResetError("the client went away") from error
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+
+def install(app: web.Application) -> None:
+    """Have an application answer every `MultipartError` with problem details."""
+    app.middlewares.append(problems)

@@ -1,0 +1,43 @@
+"""aiohttp's server."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from mpflow.integrations.aiohttp import dispatch, expect_later, flow, install
+from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem
+
+pytestmark = pytest.mark.anyio
+
+
+class TestAiohttp(Contract):
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    def make_app(self, demo: Demo) -> web.Application:
+        async def typed(request: web.Request) -> web.Response:
+            return web.json_response((await dispatch(request, demo.router, into=Upload)).told())
+
+        async def in_steps(request: web.Request) -> web.Response:
+            async with flow(request, demo.router) as uploaded:
+                upload = uploaded.results.into(Upload)
+                demo.check(upload.title)
+            return web.json_response(upload.told())
+
+        async def read(request: web.Request) -> web.Response:
+            await request.read()
+            return web.json_response((await dispatch(request, demo.router, into=Upload)).told())
+
+        app = web.Application()
+        install(app)
+        app.router.add_post("/typed", typed, expect_handler=expect_later)
+        app.router.add_post("/flow", in_steps)
+        app.router.add_post("/read", read)
+        return app
+
+    async def test_a_body_that_was_read(self, demo: Demo) -> None:
+        async with client_of(self.make_app(demo)) as client:
+            reply = await self.post(client, "/read", form())
+        assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError")
