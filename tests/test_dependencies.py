@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from mpflow import Part, PartInfo, RouteError, Router
+from mpflow import MultipartReader, Part, PartInfo, RouteError, Router
 from mpflow.dependencies import check_needs, checked_given, need_faults
 from mpflow.flow.needs import commit_order
 from mpflow.routes import needs_of
+from mpflow.testing import body, content_type_of
 from mpflow_handlers import Nested, Save, Tee, Text
 
 
@@ -261,6 +262,20 @@ def test_what_a_handler_class_needs_by_itself() -> None:
 def test_what_cannot_be_given(given: object) -> None:
     with pytest.raises(RouteError, match=r"expected (given as a mapping|the keys of given as str)"):
         checked_given(given)
+
+
+@pytest.mark.anyio
+async def test_what_a_dispatch_is_called_with_is_looked_at_first() -> None:
+    wrong: Any = "x"
+    with pytest.raises(TypeError, match="expected a MultipartReader, got str"):
+        await Router().dispatch(wrong)
+    wrong = [("a", 1)]
+    source = MultipartReader(body([]), content_type_of())
+    with pytest.raises(
+        RouteError, match=r"expected given as a mapping of keys to values, got \"\["
+    ):
+        await Router().dispatch(source, given=wrong)
+    await Router().dispatch(source, given={"a": 1})  # nothing was read
 
 
 def test_what_can_be_given_is_copied() -> None:

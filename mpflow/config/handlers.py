@@ -86,9 +86,9 @@ class HandlerMaker:
         except Exception as error:  # whatever an option of somebody's handler may come to
             raise _fault(place, f"{name} cannot be made: {_said(error)}") from error
         if known is not None:
-            for key, error in refused_formats(partial(known.call, factory), values, known):
+            for key, refusal in refused_formats(partial(known.call, factory), values, known):
                 at = place.at(key, "format") if isinstance(values[key], Template) else place.at(key)
-                at.problem(f"{name} cannot be made: {_said(error)}")
+                at.problem(f"{name} cannot be made: {_said(refusal)}")
         if len(place.problems.found) > before:
             raise _Unusable
         return made

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self, TypeVar, overload
 
 from mpflow.config import router_of, router_of_toml
+from mpflow.dependencies import checked_given
 from mpflow.flow.branches import Branches
 from mpflow.flow.decisions import COMMIT_TIMEOUT, ROLLBACK_TIMEOUT
 from mpflow.flow.flow import Flow
@@ -117,6 +118,13 @@ class Router(RouteTable):
         With `into`, a second part for a field of one is refused at once; `flow.results.into(...)`
         gives the instance.
         """
+        if not isinstance(reader, MultipartReader):
+            raise TypeError(f"expected a MultipartReader, got {type(reader).__name__}")
         return Flow(
-            self, reader, into=into, given=given, independent=independent, epilogue=epilogue
+            self,
+            reader,
+            into=into,
+            given=checked_given(given),
+            independent=independent,
+            epilogue=epilogue,
         )
