@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Final
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from mpflow.errors import WriteError
 from mpflow.outgoinglevel import Level
 
 __all__ = ["Outgoing"]
+
+_WORK: Final = 2 * 1024 * 1024
+"""Bytes that inner levels hand outwards, in some 2 ms, before others have their turn."""
+
+_STEP: Final = 16 * 1024
+"""Bytes that a step costs as much as, whatever comes of it."""
 
 
 class Outgoing:
@@ -22,7 +30,8 @@ class Outgoing:
 
     Nothing is held back while it waits for somebody else: a stream, or the next of `parts=`.
     A part that is a level itself is not read by the one around it: the pass steps the innermost
-    and hands its chunks outwards, so that no depth is too much for Python's stack.
+    and hands its chunks outwards, so that no depth is too much for Python's stack. Where levels are
+    many, it lets the event loop run now and then: each looks at all bytes of those inside it.
     After a failure or a cancellation it cannot go on.
     """
 
@@ -33,6 +42,7 @@ class Outgoing:
         self._at = level  # what goes wrong, goes wrong there
         self._total = total  # what the message's own Content-Length says
         self._state = ""
+        self._work = 0  # bytes since others had their turn
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -83,6 +93,7 @@ class Outgoing:
                 return
             self._at = level
         await level.step()
+        await self._let_others(_STEP if len(self._levels) > 1 else 0)
         if isinstance(level.reading, Outgoing):
             self._enter(level.reading._outermost)
         elif len(self._levels) > 1:
@@ -109,7 +120,9 @@ class Outgoing:
                 return
             self._at = outer
             while inner.ready:
-                outer.take(inner.ready.popleft())
+                chunk = inner.ready.popleft()
+                outer.take(chunk)
+                await self._let_others(max(len(chunk), _STEP))
             if inner.ended:
                 outer.take(b"")
                 levels.pop()
@@ -117,6 +130,13 @@ class Outgoing:
                 await inner.aclose()
             if flush:
                 outer.flush()
+
+    async def _let_others(self, work: int) -> None:
+        """Let the event loop run, where that much work comes to more than it should wait for."""
+        self._work += work
+        if self._work > _WORK:
+            self._work = 0
+            await checkpoint()
 
     def _check_total(self) -> None:
         made, ended = self._outermost.made, self._outermost.ended

@@ -102,7 +102,7 @@ def _held(file: Any) -> bytes:
     """
     if not isinstance(file, io.BufferedReader):
         return b""
-    own = vars(file.raw)
+    own: dict[str, object] = file.raw.__dict__
     own["readinto"] = _nothing_yet
     try:
         size = len(file.peek())

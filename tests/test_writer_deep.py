@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from mpflow import MultipartReader, MultipartWriter, Payload, WriteError
 from mpflow.contents import Memory
@@ -183,3 +184,22 @@ async def test_one_writer_twice_is_no_cycle() -> None:
     assert data.count(b"twice") == 2
     async with MultipartReader(data, root.content_type) as reader:
         assert [part.info.content_type async for part in reader] == ["multipart/mixed"] * 2
+
+
+async def test_deep_writers_let_others_run() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    root = nested(DEPTH, b"the leaf")
+    async with anyio.create_task_group() as group:
+        group.start_soon(count)
+        await checkpoint()
+        turns = 0
+        await root.as_bytes()
+        group.cancel_scope.cancel()
+    assert turns > 20
