@@ -18,8 +18,9 @@ from mpflow.config.places import Place, shown
 from mpflow.errors import RouteError, excerpt
 from mpflow.part import Part
 from mpflow.predicates import any_part
+from mpflow.predicates.implication import literal_name
 from mpflow.router import RouteTable
-from mpflow.routes import Route
+from mpflow.routes import Route, needs_of
 from mpflow.wire.limits import Limits
 
 __all__ = ["MAIN", "POLICIES", "ROUTER_KEYS", "ROUTE_KEYS", "TOP_KEYS", "read_router"]
@@ -217,7 +218,9 @@ def _add(
     try:
         return router.add(handler or _STAND_IN, asked, **cast("Any", policies))
     except RouteError as error:
-        place.problem(error.message)
+        key = policies.get("key", literal_name(asked))
+        is_own = key in needs_of(cast("Any", policies.get("needs"))).values()
+        (place.at("needs") if is_own else place).problem(error.message)
         return None
 
 

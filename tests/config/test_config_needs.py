@@ -147,6 +147,23 @@ handler = {nested}
     assert fault == "14: route[2].needs: these needs can never be met: 'b' needs 'meta' needs 'b'"
 
 
+@pytest.mark.parametrize("key", ['key = "meta"', 'match.name = "meta"'])
+def test_a_route_that_needs_its_own_key(tmp_path: Path, key: str) -> None:
+    text = f"""
+[[route]]
+match.filename = true
+key = "meta"
+handler = "text"
+
+[[route]]
+{key}
+needs = "meta"
+handler = {{ use = "nested", router = "in" }}
+"""
+    (fault,) = faults(tmp_path, text + ROUTER_IN)
+    assert fault.startswith("9: route[1].needs: the route to Nested needs 'meta', its own key")
+
+
 def test_faults_of_one_router_hide_no_needs_of_another(tmp_path: Path) -> None:
     text = """
 [[route]]
