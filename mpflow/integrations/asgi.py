@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from mpflow import ClientDisconnected, Flow, MultipartReader, Problem, Router
+from mpflow import ClientDisconnected, EmptyBody, Flow, MultipartReader, Problem, Router
 from mpflow.integrations.exchange import (
     Answer,
     AsgiApp,
@@ -32,6 +32,16 @@ Respond: TypeAlias = Callable[[Flow], object]
 Given: TypeAlias = Callable[[Scope], Mapping[str, object] | Awaitable[Mapping[str, object]]]
 
 _log: Final = logging.getLogger("mpflow.integrations")
+
+
+# A multipart without a byte is none: so says the reader where nobody knows as early as this.
+_LOST: Final = Problem.of(
+    EmptyBody(
+        "expected a multipart body, and the server dropped it, as this request asks for another "
+        "protocol ('Upgrade: h2c'): let the client speak HTTP/1.1 (in Java: "
+        "HttpClient.Version.HTTP_1_1), or run uvicorn with --http h11"
+    )
+)
 
 
 def answer_for(error: Exception) -> Answer | None:
@@ -93,6 +103,8 @@ class Upload:
             allowed = ", ".join(self.methods)
             problem = Problem(405, f"expected one of {allowed}", {"Allow": allowed})
             return Answer.problem(problem)
+        if exchange.is_lost:
+            return Answer.problem(_LOST)
         try:
             given = self.given
             if callable(given):
@@ -144,7 +156,8 @@ class Lingering:
 
     A middleware for any framework. An answer that an application gives before it has read the
     body, a 413 say, is lost on some servers to clients that write all of it before they read. So
-    what still comes is read and thrown away within `linger` before such an answer ends.
+    what still comes is read and thrown away within `linger` before such an answer ends. A multipart
+    whose body the server has dropped is refused (400) before the application sees it.
     """
 
     app: AsgiApp
@@ -154,6 +167,10 @@ class Lingering:
         if scope["type"] == "http":
             exchange = Exchange(scope, receive, send, linger=self.linger)
             receive, send = exchange.receive, exchange.send
+            kind = exchange.header(b"content-type") or ""
+            if exchange.is_lost and kind.lower().startswith("multipart/"):
+                await exchange.answer(Answer.problem(_LOST))
+                return
         await self.app(scope, receive, send)
 
 

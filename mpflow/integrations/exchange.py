@@ -28,6 +28,9 @@ AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 HURRIED_SECONDS: Final = 0.5
 """How long is lingered once the service stops."""
 
+IDLE_SECONDS: Final = 0.5
+"""How long a client may pause that gets the last byte of its answer only when it has sent all."""
+
 _MIB: Final = 1024 * 1024
 
 # RFC 9110, 6.4.1: they have no content; 8.6: a 204 has no Content-Length.
@@ -147,6 +150,11 @@ class Exchange:
         self._received = 0
         self._ended = not self._has_body()  # there is nothing more to receive
         self._enough: tuple[int, anyio.Event] | None = None  # bytes, and what tells of them
+        # Over HTTP/1, granian takes the request for done once as many bytes of the answer are out
+        # as its Content-Length says, and closes the connection to a client that is still sending.
+        is_single = str(scope.get("http_version", "1.1")).startswith("1")
+        self._keeps = is_single and _module_of(receive).startswith("granian")
+        self._kept = b""
         self._last: MutableMapping[str, Any] = {"type": "http.disconnect"}
         self._hurried = False
         self._waiting: anyio.CancelScope | None = None  # for what still comes
@@ -167,6 +175,18 @@ class Exchange:
     def path(self) -> str:
         """The request's path, decoded, without scheme and host."""
         return path_of(self.scope)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the server has dropped the body, though Content-Length speaks of one.
+
+        uvicorn with httptools does so where a request says `Upgrade: h2c`, as Java's HttpClient
+        does. What the client goes on to send it then takes for a bad request, and answers that:
+        there is no time to ask for the body first.
+        """
+        cycle: Any = getattr(self._receive, "__self__", None)
+        is_over = getattr(cycle, "more_body", True) is False and not getattr(cycle, "body", True)
+        return is_over and self._left() not in (None, 0)
 
     def header(self, name: bytes) -> str | None:
         """The value of the first header `name` (in lower case), or None."""
@@ -203,8 +223,11 @@ class Exchange:
         the body of an `Expect: 100-continue` does not ask for it then. And it is read until the
         very end: one such as hypercorn waits for room in its queue even to close the request.
         """
-        is_end = message["type"] == "http.response.body" and not message.get("more_body")
-        if self._ended or self._is_inner or not is_end:
+        if self._is_inner or message["type"] != "http.response.body":
+            await self._send(message)
+            return
+        message = self._keep_back(message)
+        if self._ended or message.get("more_body"):
             await self._send(message)
             return
         size, seconds = self._linger.bounds(self._left())
@@ -218,13 +241,41 @@ class Exchange:
                 await self._send({**message, "more_body": True})
                 with anyio.move_on_after(HURRIED_SECONDS if self._hurried else seconds) as waiting:
                     self._waiting = waiting
-                    await enough.wait()
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                    while not enough.is_set() and await self._wait(enough):
+                        pass
+                await self._send(
+                    {"type": "http.response.body", "body": self._kept, "more_body": False}
+                )
             except Exception as error:
                 failures.insert(0, error)
             tasks.cancel_scope.cancel()
         if failures:
             raise failures[0]
+
+    def _keep_back(self, message: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """The message without the last byte of the answer so far, where that has to wait."""
+        if not self._keeps:
+            return message
+        body = self._kept + message.get("body", b"")
+        if self._ended or (self._received == 0 and self._expects()):
+            self._kept = b""  # nobody is still sending
+        else:
+            self._kept = body[-1:]
+        return {**message, "body": body[: len(body) - len(self._kept)]}
+
+    async def _wait(self, enough: anyio.Event) -> bool:
+        """Wait for the rest of the body; False where a client pauses that waits itself."""
+        if not self._kept:
+            await enough.wait()
+            return True
+        before = self._received
+        with anyio.move_on_after(IDLE_SECONDS):
+            await enough.wait()
+        return self._received > before
+
+    def _expects(self) -> bool:
+        """Whether the client sends its body only once it is asked for it (RFC 9110, 10.1.1)."""
+        return (self.header(b"expect") or "").lower() == "100-continue"
 
     def hurry(self) -> None:
         """Wait no longer than a moment for what still comes."""
@@ -264,3 +315,9 @@ class Exchange:
         if not (length.isascii() and length.isdigit() and len(length) < 19):
             return None
         return int(length) - self._received
+
+
+def _module_of(receive: Receive) -> str:
+    """Whose method it is; empty where it is a function."""
+    owner: object = getattr(receive, "__self__", None)
+    return "" if owner is None else type(owner).__module__

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mpflow.integrations.exchange import HURRIED_SECONDS, Answer, Exchange, Linger
+from mpflow.integrations.exchange import HURRIED_SECONDS, IDLE_SECONDS, Answer, Exchange, Linger
 from tests.cli.asgi import Client
 from tests.clock import virtual_time
 
@@ -222,6 +222,95 @@ async def test_one_inside_another_does_not_linger() -> None:
     await Exchange(outer.scope, outer.receive, outer.send).answer(Answer(413))
     assert client.finished
     assert LINGER.size <= client.received < 1.5 * LINGER.size
+
+
+class Granian(Client):
+    """A client as granian has it: it closes once all bytes of the answer are out."""
+
+    __module__ = "granian._granian"
+    at_end = 0
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await super().send(message)
+        length = int(self.headers["content-length"])
+        sent = sum(len(message.get("body", b"")) for message in self.sent)
+        if sent == length and self.messages:
+            self.messages = [{"type": "http.disconnect"}]
+        self.at_end = self.received
+
+
+async def test_the_last_byte_waits_where_the_server_closes_on_it() -> None:
+    client = Granian(chunks=[CHUNK] * 3)
+    await exchange(client).answer(Answer(413, b"no"))
+    assert client.body == b"no"
+    assert client.at_end == 3 * len(CHUNK)
+
+
+async def test_the_last_byte_of_an_answer_in_pieces() -> None:
+    client = Granian(chunks=[CHUNK] * 3)
+    request = exchange(client)
+    await request.send({**Answer(413, b"abcd").start()})
+    for piece in (b"ab", b"", b"cd"):
+        await request.send({"type": "http.response.body", "body": piece, "more_body": True})
+    await request.send({"type": "http.response.body"})
+    assert client.body == b"abcd"
+    assert client.at_end == 3 * len(CHUNK)
+
+
+async def test_the_last_byte_does_not_wait_for_a_body_that_was_not_asked_for() -> None:
+    client = Granian(chunks=[CHUNK], headers={"Expect": "100-continue"})
+    await exchange(client).answer(Answer(413, b"no"))
+    assert client.sent[1]["body"] == b"no"
+
+
+async def test_the_last_byte_does_not_wait_over_http_2() -> None:
+    client = Granian(chunks=[CHUNK])
+    client.scope["http_version"] = "2"
+    await exchange(client).answer(Answer(413, b"no"))
+    assert client.sent[1]["body"] == b"no"
+
+
+@virtual_time
+async def test_the_last_byte_waits_no_longer_than_a_pause() -> None:
+    """curl stops sending once it reads of a refusal, and waits for the rest of the answer."""
+    client = Granian(chunks=[CHUNK], headers={"Content-Length": "1000000"}, ends="silent")
+    start = anyio.current_time()
+    await exchange(client).answer(Answer(413, b"no"))
+    assert client.body == b"no"
+    assert anyio.current_time() - start <= 2 * IDLE_SECONDS + 0.1
+
+
+class Uvicorn(Client):
+    """A request as uvicorn holds it."""
+
+    more_body = False
+
+    def __init__(self, body: bytes, length: str) -> None:
+        super().__init__(headers={"Content-Length": length, "Upgrade": "h2c"})
+        self.body_so_far = body
+
+    @property
+    def body(self) -> bytes:
+        return self.body_so_far
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "length", "expected"),
+    [
+        (b"", False, "5", True),
+        (b"12345", False, "5", False),
+        (b"", True, "5", False),
+        (b"", False, "0", False),
+        (b"", False, "many", False),
+    ],
+)
+async def test_a_body_that_the_server_dropped(
+    body: bytes, more: bool, length: str, expected: bool
+) -> None:
+    client = Uvicorn(body, length)
+    client.more_body = more
+    assert exchange(client).is_lost is expected
+    assert exchange(Client(headers={"Content-Length": "5"})).is_lost is False
 
 
 @pytest.mark.parametrize("status", [204, 304])
