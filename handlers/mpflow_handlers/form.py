@@ -23,5 +23,10 @@ class Form:
 
     encoding: str | None = attrs.field(default=None, validator=check_encoding)
 
+    @property
+    def content_inside(self) -> tuple[str, object]:
+        """What it takes a part for, and what that becomes: for documents."""
+        return "application/x-www-form-urlencoded", list[tuple[str, str]]
+
     async def __call__(self, part: Part) -> list[tuple[str, str]]:
         return await part.form(self.encoding)

@@ -52,6 +52,11 @@ class Json(Generic[T]):
         default=json.loads, kw_only=True, validator=_decoder
     )
 
+    @property
+    def content_inside(self) -> tuple[str, object]:
+        """What it takes a part for, and what that becomes: for documents."""
+        return "application/json", Any if self.into is None else self.into
+
     async def __call__(self, part: Part) -> T:
         value: Any = await part.json(self.into, decoder=self.decoder)
         return cast("T", value)

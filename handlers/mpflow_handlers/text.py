@@ -35,5 +35,10 @@ class Text:
 
     encoding: str | None = attrs.field(default=None, validator=check_encoding)
 
+    @property
+    def content_inside(self) -> tuple[str, object]:
+        """What it takes a part for, and what that becomes: for documents."""
+        return "text/plain", str
+
     async def __call__(self, part: Part) -> str:
         return await part.text(self.encoding)
