@@ -162,8 +162,8 @@ def package(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Real clients against the real service, and peers; one that is missing is a failure.
 
-    The system has to have curl, Node with npm, Go and clamd (Debian: curl, npm, golang-go,
-    clamav-daemon).
+    The system has to have curl, Node with npm, Go, Java and clamd (Debian: curl, npm, golang-go,
+    default-jdk-headless, clamav-daemon).
     """
     install_for_tests(session)
     session.install("pyarrow>=21", "requests>=2.32", *PEERS, *MESSAGES)
