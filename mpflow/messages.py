@@ -17,6 +17,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from mpflow.coded import uncoded
 from mpflow.errors import (
     ClientDisconnected,
+    InvalidContent,
     MalformedBody,
     MultipartError,
     UnsupportedCoding,
@@ -236,7 +237,9 @@ def _aiohttp_source(content: Any, codings: _Codings) -> Source:
 
     It undoes one coding that it knows, unless the session or the request said
     `auto_decompress=False`, of which the response has no word. Its stream counts the bytes that
-    it was given in a coding; where it does not yet, how the body begins tells.
+    it was given in a coding; where it does not yet, how the body begins tells. What it undoes it
+    does not hold to its end, and has no word of that either: a body whose last bytes are missing,
+    its checksum, say, passes if the multipart in it is whole.
     """
     source = open_source(content)
     if not codings.names:
@@ -246,8 +249,32 @@ def _aiohttp_source(content: Any, codings: _Codings) -> Source:
         return codings.undo(source)
     counted = getattr(content, "total_compressed_bytes", _ABSENT)
     if counted is _ABSENT:
-        return _sniffed(source, codings)
-    return codings.undo(source) if counted is None else source
+        return _sniffed(_judged(source, codings), codings)
+    return codings.undo(source) if counted is None else _judged(source, codings)
+
+
+def _judged(source: Source, codings: _Codings) -> Source:
+    """A body whose coding aiohttp undoes: what is wrong with it is said as it is elsewhere."""
+
+    async def pull() -> Chunk:
+        try:
+            return await anext(source)
+        except Exception as error:
+            if _is_of_coding(error):
+                raise InvalidContent(
+                    f"expected a body in {codings.names[0]}, got none, in the Content-Encoding of "
+                    "the response"
+                ) from error
+            raise
+
+    return Source(pull, timed=source.timed, close=source.aclose)
+
+
+def _is_of_coding(error: BaseException | None) -> bool:
+    """Whether it is a `ClientPayloadError` for wrong bytes: not for a connection that was lost."""
+    while error is not None and type(error).__name__ != "ContentEncodingError":
+        error = error.__cause__
+    return error is not None
 
 
 def _sniffed(source: Source, codings: _Codings) -> Source:

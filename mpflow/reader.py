@@ -102,9 +102,10 @@ class MultipartReader(EventReader):
         zstd; several) are undone as it is read, but where its client has done so: within
         `max_decoded_ratio`, and `max_total_bytes` counts what comes of them. A response with one
         is read to its end before the reader says that no part is left: only there it shows
-        whether all of it was right (`InvalidContent`). A request may have none. Refuses by the
-        headers alone as `from_asgi` does; raises `TypeError` for anything else. The message
-        itself stays open.
+        whether all of it was right (`InvalidContent`). What aiohttp undoes by itself it does not
+        check there: have it not, with `auto_decompress=False`. A request may have none. Refuses
+        by the headers alone as `from_asgi` does; raises `TypeError` for anything else. The
+        message itself stays open.
         """
         opened = open_message(message, limits=limits or Limits())
         return cls._of(opened, limits=limits, strict=strict, tolerate=tolerate)

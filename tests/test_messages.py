@@ -145,6 +145,60 @@ async def test_a_request_of_aiohttp_that_leaves_the_coding_alone() -> None:
 
 
 @only_asyncio
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("auto", [True, False])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
+async def test_a_response_of_aiohttp_with_a_wrong_byte(
+    coding: str, auto: bool, counts: bool
+) -> None:
+    text = "".join(f"{number * number:x} " for number in range(60_000))
+    whole = coded(BODY.replace(b"two", text.encode()), coding)
+    sent = whole[: len(whole) // 2] + b"\xff" * 4096
+    async with (
+        answering(sent, headers(coding)) as url,
+        aiohttp.ClientSession(auto_decompress=auto) as session,
+        session.get(url) as response,
+    ):
+        message: Any = response
+        if not counts:
+            stream = SimpleNamespace(iter_any=response.content.iter_any)
+            message = SimpleNamespace(headers=response.headers, status=200, content=stream)
+        with pytest.raises(MultipartError) as caught:
+            await bodies(MultipartReader.from_message(message))
+        if counts and not (auto and coding == "br"):  # aiohttp takes those for more of the text
+            assert isinstance(caught.value, InvalidContent)
+            assert "in the Content-Encoding of the response" in caught.value.message
+
+
+@only_asyncio
+@pytest.mark.parametrize("auto", [True, False])
+async def test_a_response_of_aiohttp_that_is_cut_at_its_end(auto: bool) -> None:
+    """As docs/how-to/read-messages.md says: who wants to know has aiohttp leave the coding."""
+    async with (
+        answering(gzip.compress(LARGE)[:-8], headers("gzip")) as url,
+        aiohttp.ClientSession(auto_decompress=auto) as session,
+        session.get(url) as response,
+    ):
+        reader = MultipartReader.from_message(response)
+        if auto:
+            assert await bodies(reader) == WHOLE
+        else:
+            with pytest.raises(InvalidContent, match="is cut or empty"):
+                await bodies(reader)
+
+
+@only_asyncio
+async def test_a_response_of_aiohttp_whose_connection_is_lost() -> None:
+    async with (
+        answering(gzip.compress(LARGE), headers("gzip"), cut=-8) as url,
+        aiohttp.ClientSession() as session,
+        session.get(url) as response,
+    ):
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await bodies(MultipartReader.from_message(response))
+
+
+@only_asyncio
 @pytest.mark.parametrize("coding", [None, "gzip", "br", "x-gzip"])
 async def test_an_answer_without_a_body(coding: str | None) -> None:
     """Nothing is no gzip: it is no body, which the reader says."""
