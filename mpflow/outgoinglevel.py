@@ -37,7 +37,9 @@ class Level:
     """The parts of one writer: listed payloads, then `more`. `step` makes chunks `ready`.
 
     `made_at` is when the boundary was made at random (nanoseconds of the wall clock; None for one
-    that was given): a file that was changed before that cannot hold it, and is not searched.
+    that was given). A file whose times say that it was changed before that is not searched. They
+    do not tell of what is written through a shared memory map, nor after a clock that was put back
+    by more than two seconds: who would break the body so has to know the boundary by then.
     `writer` tells its level from others. While its part is another writer's level, that one is
     stepped instead, and `take` gets what comes of it, `b""` at its end.
     """

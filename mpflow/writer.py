@@ -54,9 +54,12 @@ class MultipartWriter:
     A writer is an async iterable of bytes, in chunks of at most 4 MiB, and not a sync one. Sizes
     are checked while it is written, and so is every body for the boundary: `WriteError` where
     either is wrong, before a byte of it goes out; in a stream, before that chunk. What is not
-    searched: files on a disk that were changed last before the boundary was made here, at random,
-    since they cannot hold it. Files that are given open are read from where they stand, and not
-    closed; paths are opened and closed. Each is read in worker threads.
+    searched: files on a disk whose times say that they were changed last before the boundary was
+    made here, at random. (What is written through a shared memory map, or after the clock was put
+    back, may not show there. Where somebody who knows the boundary may write so while the body is
+    sent, give one as `boundary`: then all is searched.) Files that are given open are read from
+    where they stand, and not closed; paths are opened and closed. Those on disks are read in worker
+    threads, pipes and sockets as they come.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class MultipartWriter:
         headers: HeadersLike | None = None,
         params: Mapping[str, str] | None = None,
     ) -> None:
-        # Before the boundary is: a file that was changed before that cannot hold it.
+        # Before the boundary is: who changed a file before that did not know it.
         self._made_at = time.time_ns() if boundary is None else None
         self.boundary: str = new_boundary() if boundary is None else _checked(boundary)
         """The boundary, as it stands in the content type and between the parts."""
