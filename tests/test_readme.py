@@ -37,7 +37,8 @@ def test_the_first_two_shell_blocks_are_one_command_line_each() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"line{e.line}" for e in EXAMPLES])
-def test_example(example: Example) -> None:
+def test_example(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some store what they get
     example.evaluate()
 
 
