@@ -44,7 +44,11 @@ class Decisions:
 
         `CommitFailed` if one fails, after those that come after it were rolled back.
         """
-        waiting = [record for record in commit_order(records) if record.parked is not None]
+        waiting = [
+            record
+            for record in commit_order(records)
+            if record.parked is not None and record.error is None
+        ]
         for i, record in enumerate(waiting):
             error = await self._decide(record, Decision.COMMIT, None)
             if error is not None:
@@ -69,6 +73,8 @@ class Decisions:
                 error = await self._decide(record, Decision.ROLLBACK, reason)
                 if error is not None:
                     add_note(reason, f"the rollback of {record.info.ref} failed: {shown(error)}")
+                    if not isinstance(error, (Exception, anyio.get_cancelled_exc_class())):
+                        self.patience.keep(error)  # Ctrl-C, raised once all is decided
 
     async def _decide(
         self, record: Record, decision: Decision, reason: BaseException | None

@@ -17,7 +17,7 @@ from typing import Any, Final
 import anyio
 import attrs
 from anyio.abc import TaskGroup
-from anyio.lowlevel import cancel_shielded_checkpoint
+from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
 from mpflow.flow.answers import NativeTask, is_scoped
 from mpflow.flow.record import Record
@@ -186,14 +186,14 @@ class Pool(ABC):
         record.counted = record.held
         self._nested_bytes += record.counted
         self.release(record)
-        if self._nested < self.max_nested:
-            self._nested += 1
-            return
         event = self._queued[record] = anyio.Event()
         # Its `timeout` does not run meanwhile, as it does not while a part waits for a slot.
         called_at, record.called_at = record.called_at, math.inf
         since = self.watch.now()
         try:
+            # Trio shuffles who is next: whoever else begins one in this pass is queued after it.
+            await checkpoint()
+            self._give_places()
             await event.wait()
         except BaseException:
             self.unnest(record)
@@ -210,15 +210,15 @@ class Pool(ABC):
         if record.whole_at is not None:
             record.whole_at = self.watch.now()  # its `handler_timeout` begins now
         if self._queued.pop(record, None) is None:
-            self._give_place()
+            self._nested -= 1
+            self._give_places()
         self._make_room()
 
-    def _give_place(self) -> None:
-        """One of the flows inside has ended: the next one begins."""
-        first = next(iter(self._queued), None)
-        if first is None:
-            self._nested -= 1
-        else:
+    def _give_places(self) -> None:
+        """Let flows inside begin, as many as may run: those of the earliest parts first."""
+        while self._queued and self._nested < self.max_nested:
+            first = min(self._queued, key=_index)
+            self._nested += 1
             self._queued.pop(first).set()
 
     def waits_to_nest(self, record: Record) -> bool:
@@ -353,3 +353,7 @@ class Pool(ABC):
         finally:
             if event in self._idle:
                 self._idle.remove(event)
+
+
+def _index(record: Record) -> int:
+    return record.info.index

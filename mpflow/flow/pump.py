@@ -12,9 +12,10 @@ from inspect import isawaitable
 from typing import Any, Literal
 
 import attrs
+from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
-from mpflow.errors import MissingParts, MultipartError, RouteError
+from mpflow.errors import LimitExceeded, MissingParts, MultipartError, RouteError
 from mpflow.flow.admission import Admission
 from mpflow.flow.channel import CHANNEL_SIZE, Channel
 from mpflow.flow.crew import Crew
@@ -149,7 +150,7 @@ class Pump(Transaction):
             if type(event) is WholePart:
                 if len(event.data) <= CHANNEL_SIZE:
                     self._on_whole(event.head, event.data)
-                    if self._keeping is not None:
+                    if self._open is not None:  # it comes as if in pieces
                         await self._on_data(event.data)
                         await self._on_end()
                 else:
@@ -183,6 +184,8 @@ class Pump(Transaction):
     async def _fill(self) -> None:
         """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
         await checkpoint()
+        if self._aborting:
+            await sleep_forever()  # until it is decided what with: nothing more is begun
         if self._parent is not None:
             await self._reader.fill()
             return
@@ -292,7 +295,10 @@ class Pump(Transaction):
         record = self._open
         assert record is not None
         record.size += len(data)
-        self._check_size(record)
+        if record.over is None:
+            self._check_size(record)
+            if record.over is not None and record.settled:
+                await self._take_back(record, record.over)
         if self._reporter is not None:
             self._reporter.progress(record)
         if self._keeping is not None:
@@ -365,16 +371,31 @@ class Pump(Transaction):
         self._records.append(record)
         return record
 
+    def _most(self) -> int | None:
+        """Bytes of a part whose route says nothing."""
+        return self._reader.budget.limits.max_part_bytes
+
     def _check_size(self, record: Record) -> None:
-        error = self._admission.check_size(record, self._reader.budget.limits.max_part_bytes)
-        if error is None:
+        """End the flow for a part that is too large, or fail the part where its route collects."""
+        error = self._admission.check_size(record, self._most())
+        if error is None or record.settled:
             return
         if record.channel is not None:
             record.channel.fail(error)
         elif record.held_back:
             self._crew.fail(record, error)
-        elif not record.settled:
+        else:
             self._crew.refuse(record, error)
+
+    async def _take_back(self, record: Record, error: LimitExceeded) -> None:
+        """A part that was answered, or collected, turns out to be too large: that is its failure.
+
+        It would be, had more of it come at once.
+        """
+        error.__cause__ = record.error
+        record.error, record.value = error, None
+        record.note(error)
+        await self._decisions.roll_back([record], error)
 
 
 @attrs.define(eq=False)

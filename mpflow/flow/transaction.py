@@ -313,6 +313,8 @@ class Transaction(ABC):
 
     async def abort(self, reason: BaseException | None = None) -> None:
         """Roll back now: nothing of the flow is committed. `reason` is what handlers are told."""
+        if reason is not None and not isinstance(reason, BaseException):
+            raise TypeError(f"expected an exception as the reason, got {type(reason).__name__}")
         self._expect_open("abort")
         await self._undo(reason or FlowAborted("the flow was aborted"))
         self._aborted = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import anyio
 import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint
 
@@ -20,7 +21,13 @@ __all__ = ["Verdict"]
 QUIET_PASSES: Final = 10
 """Passes of the scheduler without a sign of an earlier handler, after which a failure stands."""
 MAX_PASSES: Final = 200
-"""Passes after which it stands in any case."""
+"""Passes after which no more are counted."""
+GRACE: Final = 0.25
+"""Seconds in which an earlier handler may still fail that waits for something outside."""
+MAX_GRACE: Final = 2.0
+"""Seconds for one that has to roll back what is inside of it before it fails."""
+POLL: Final = 0.001
+"""Seconds until the first look at those; each time twice as long, up to an eighth of `GRACE`."""
 MAX_NOTES: Final = 10
 """How many of the other failures are noted on the one that is raised."""
 
@@ -61,20 +68,38 @@ class Verdict:
 
         Two passes, then as many as those parts go on in: until they have neither started nor
         ended for `QUIET_PASSES`, nor anything in the flows inside them. A handler that waits for
-        something outside is not waited for.
+        something outside by then, a worker thread say, has `GRACE` seconds more; one with a flow
+        inside that is about to fail is waited for, up to `MAX_GRACE`.
         """
+        self.stir(fails=True)
         before: object = None
-        quiet = 0
+        quiet = passes = 0
+        until: float | None = None
+        poll = POLL
         # Only these can come before what failed: parts that come meanwhile come behind it.
         waiting = [record for record in self.records if not record.settled]
-        for passes in range(MAX_PASSES):
+        while True:
             now = None if self.is_final else self._earlier(error, waiting)
             quiet = quiet + 1 if now == before else 0
             before = now
-            if passes >= 2 and (not now or quiet >= QUIET_PASSES):
+            passes += 1
+            if passes > 2 and not now:
                 return
             self.stir()
-            await cancel_shielded_checkpoint()
+            if quiet < QUIET_PASSES and passes <= MAX_PASSES:
+                await cancel_shielded_checkpoint()
+                continue
+            if until is None:
+                until = anyio.current_time() + GRACE
+            if any(record.fails and not record.settled for record in waiting):
+                more = MAX_GRACE - GRACE
+            else:
+                more = 0.0
+            if anyio.current_time() >= until + more:
+                return
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(poll)
+            poll = min(2 * poll, GRACE / 8)
 
     def _earlier(
         self, error: BaseException | None, waiting: list[Record]
@@ -98,11 +123,12 @@ class Verdict:
             ranked[self.position(), 0, 0] = error
         return ranked
 
-    def stir(self) -> None:
+    def stir(self, *, fails: bool = False) -> None:
         """Tell the flows around that something happens in the part that this is inside of."""
         record = self.parent
         while record is not None:
             record.stirs += 1
+            record.fails = record.fails or fails
             record = record.crew.within
 
     def winner(self, error: BaseException | None) -> BaseException:

@@ -29,6 +29,8 @@ from mpflow import (
     TruncatedBody,
     UnmetNeed,
 )
+from mpflow.flow.verdict import GRACE
+from tests.clock import virtual_time
 from tests.flow.support import Chunks, Diary, cut, form, nested, notes, read, reader
 
 pytestmark = pytest.mark.anyio
@@ -306,6 +308,7 @@ async def test_a_body_that_is_cut_while_a_part_is_spooled() -> None:
 # -- the end of the flow ----------------------------------------------------------------------
 
 
+@virtual_time
 @pytest.mark.parametrize("two_phase", [False, True])
 async def test_a_need_that_answers_while_the_flow_is_undone(two_phase: bool) -> None:
     """It shields itself, and answers when what waited for it was dropped already."""
@@ -315,8 +318,7 @@ async def test_a_need_that_answers_while_the_flow_is_undone(two_phase: bool) -> 
     async def stubborn(part: Part) -> int:
         with anyio.CancelScope(shield=True):
             await failed.wait()
-            for _ in range(20):
-                await checkpoint()
+            await anyio.sleep(2 * GRACE)
         return 1
 
     @asynccontextmanager
