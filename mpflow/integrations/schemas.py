@@ -32,8 +32,8 @@ def schema_of(kind: Any, schemas: Schemas | None = None) -> Schema | None:
     for make in makers:
         try:
             schema, inner = make(kind)
-        except (ImportError, TypeError, ValueError, RuntimeError):
-            continue  # not installed, or not of its kind: pydantic's errors are among these
+        except Exception:  # each library has errors of its own
+            continue  # it is not installed, or the type is not of its kind
         if schemas is not None:
             return _filed(schema, inner, schemas)
         inlined: Schema = _inlined(schema, inner, ())
