@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -13,9 +14,18 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from mpflow import ClientDisconnected, FormData, MultipartReader, MultipartWriter
+from mpflow import (
+    ClientDisconnected,
+    FormData,
+    Limits,
+    MultipartReader,
+    MultipartWriter,
+    Router,
+)
+from mpflow.integrations.asgi import Upload
 from mpflow.integrations.exchange import Answer, Exchange
 from mpflow.testing import Chunked, Failing
+from mpflow_handlers import Discard
 from tests.http import serving
 
 pytestmark = pytest.mark.anyio
@@ -184,6 +194,22 @@ def told(error: BaseException) -> str:
     """All that is said in an exception, in what it holds and in what caused it."""
     inner = [*getattr(error, "exceptions", ()), error.__cause__]
     return " ".join([str(error), *(told(it) for it in inner if it is not None)])
+
+
+@on_its_loops
+@pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning")  # it leaves them
+async def test_an_early_answer_is_heard_while_the_client_sends(post: Post) -> None:
+    """As far as the service lingers; past that, httpx may only see that the connection is gone."""
+    router = Router(limits=Limits(max_total_bytes=MIB))
+    router.add(Discard())
+    service = Upload(router)
+    async with serving(service) as port:
+        for size in (2 * MIB, 12 * MIB):
+            form = FormData()
+            form.add("file", Chunked(bytes(size)), filename="f")
+            answer: Any = await post(f"http://127.0.0.1:{port}/", form)
+            assert (answer["status"], answer["limit"]) == (413, "max_total_bytes")
+    gc.collect()
 
 
 async def test_a_response_that_is_read_late_holds_the_service_back(tmp_path: Path) -> None:
