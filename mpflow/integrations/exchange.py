@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -26,7 +27,7 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HURRIED_SECONDS: Final = 0.5
-"""How long is lingered once the service stops."""
+"""How long is lingered once the service stops, and behind a 408."""
 
 IDLE_SECONDS: Final = 0.5
 """How long a client may pause that gets the last byte of its answer only when it has sent all."""
@@ -223,6 +224,8 @@ class Exchange:
         the body of an `Expect: 100-continue` does not ask for it then. And it is read until the
         very end: one such as hypercorn waits for room in its queue even to close the request.
         """
+        if message.get("status") == HTTPStatus.REQUEST_TIMEOUT:
+            self.hurry()  # who was silent for too long is not waited for once more
         if self._is_inner or message["type"] != "http.response.body":
             await self._send(message)
             return

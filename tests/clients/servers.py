@@ -27,8 +27,8 @@ ROOT: Final = Path(__file__).parents[2]
 _ON_A_SOCKET: Final = {
     "uvicorn-h11": ["uvicorn", "--http", "h11", "--fd", "{fd}"],
     "uvicorn-httptools": ["uvicorn", "--http", "httptools", "--fd", "{fd}"],
-    "hypercorn-asyncio": ["hypercorn", "-k", "asyncio", "-b", "fd://{fd}"],
-    "hypercorn-trio": ["hypercorn", "-k", "trio", "-b", "fd://{fd}"],
+    "hypercorn-asyncio": ["hypercorn", "-w", "0", "-k", "asyncio", "-b", "fd://{fd}"],
+    "hypercorn-trio": ["hypercorn", "-w", "0", "-k", "trio", "-b", "fd://{fd}"],
 }
 SERVERS: Final = [*_ON_A_SOCKET, "granian"]
 
@@ -63,6 +63,8 @@ def serving(
     output = folder / f"{kind}.log"
     with socket.socket() as listener, output.open("w") as log:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Linux hands it on to each connection; uvicorn sets it on none of a socket it is given.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         fds: tuple[int, ...] = ()

@@ -115,6 +115,14 @@ async def test_a_silent_client_is_waited_for_within_bounds(
 
 
 @virtual_time
+async def test_who_was_refused_for_silence_is_not_waited_for() -> None:
+    client = Client(headers={"Content-Length": "100"}, ends="silent")
+    start = anyio.current_time()
+    await exchange(client).answer(Answer(408))
+    assert anyio.current_time() - start == pytest.approx(HURRIED_SECONDS, abs=0.1)
+
+
+@virtual_time
 @pytest.mark.parametrize("before", [True, False])
 async def test_a_service_that_stops_is_in_a_hurry(before: bool) -> None:
     client = Client(headers={"Content-Length": "100"}, ends="silent")
