@@ -20,7 +20,7 @@ from anyio import to_thread
 from anyio.abc import ByteReceiveStream
 
 from mpflow import MultipartError
-from mpflow.cli.interrupts import Ended, ending, interruptible
+from mpflow.cli.interrupts import Ended, ending, interruptible, run_loop
 
 __all__ = [
     "Input",
@@ -224,7 +224,7 @@ def run_command(command: str, work: Callable[[], Awaitable[int]]) -> int:
         if reconfigure is not None:  # a terminal may not know all letters
             reconfigure(errors="backslashreplace")
         with ending():
-            code = anyio.run(work)
+            code = run_loop(work)
             sys.stdout.flush()
             return code
     except MultipartError as error:
