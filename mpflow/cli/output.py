@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from mpflow.cli.interrupts import dying, interruptible
 from mpflow.cli.opened import descriptor
@@ -22,6 +23,11 @@ __all__ = ["open_output"]
 
 Write: TypeAlias = Callable[[bytes], None]
 
+# proc(5): /proc/self leads to the number; macOS and the BSDs have /dev/fd itself.
+_DESCRIPTORS: Final = r"/dev/fd|/proc/%d(/task/[0-9]+)?/fd"
+_MAX_LINKS: Final = 40
+"""As many as Linux follows in one path."""
+
 
 @contextmanager
 def open_output(path: str) -> Generator[Write, None, None]:
@@ -29,11 +35,13 @@ def open_output(path: str) -> Generator[Write, None, None]:
 
     A file is replaced once all of it is there; until then it has a temporary name beside it. A
     link stays, and what it leads to is replaced; a file keeps its mode and its owner. A device or
-    a pipe is written as it is. Raises `OSError`.
+    a pipe is written as it is, and so is what is open already (`/dev/stdout`, `/dev/fd/3`).
+    Raises `OSError`.
     """
-    if path == "-":
+    opened = descriptor(sys.stdout, "standard output") if path == "-" else _opened(path)
+    if opened is not None:
         with dying():
-            yield partial(_write_all, descriptor(sys.stdout, "standard output"))
+            yield partial(_write_all, opened)
         return
     if path.endswith("/"):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -53,6 +61,35 @@ def open_output(path: str) -> Generator[Write, None, None]:
             yield partial(_write_all, fd)
     finally:
         os.close(fd)
+
+
+def _opened(path: str) -> int | None:
+    """The descriptor of this process that the path names, if it does.
+
+    Behind it may be a file that others write as well, which is not to be replaced.
+    """
+    for _ in range(_MAX_LINKS):
+        folder, name = os.path.split(path)
+        folder = os.path.realpath(folder)
+        if re.fullmatch("[0-9]+", name) and re.fullmatch(_DESCRIPTORS % os.getpid(), folder):
+            return _writable(int(name), path)
+        try:
+            path = os.path.join(folder, os.readlink(os.path.join(folder, name)))
+        except OSError:  # no link
+            return None
+    return None
+
+
+def _writable(fd: int, path: str) -> int:
+    import fcntl  # where there are such paths
+
+    try:
+        mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+    except (OSError, OverflowError):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), path) from None
+    if mode == os.O_RDONLY:
+        raise OSError(errno.EBADF, "expected it to be open for writing", path)
+    return fd
 
 
 @contextmanager

@@ -43,6 +43,50 @@ def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path) -> None:
     assert mode(tmp_path / "out") == 0o640
 
 
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+@pytest.mark.parametrize("unlinked", [False, True])
+def test_what_is_open_already_is_written_as_it_is(
+    tmp_path: Path, path: str, unlinked: bool
+) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    with (tmp_path / "log").open("ab+") as log:
+        log.write(b"before\n")
+        log.flush()
+        number = os.fstat(log.fileno()).st_ino
+        if unlinked:
+            (tmp_path / "log").unlink()
+        done = subprocess.run(
+            [*COMMAND, *FORM, "-o", path],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.PIPE,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0
+        log.write(b"after\n")
+        log.seek(0)
+        assert log.read() == b"before\n" + BODY + b"after\n"
+    assert (tmp_path / "log").exists() is not unlinked
+    assert unlinked or (tmp_path / "log").stat().st_ino == number
+
+
+@pytest.mark.parametrize("number", [0, 77, 10**30])
+def test_a_descriptor_that_cannot_be_written(tmp_path: Path, number: int) -> None:
+    with (tmp_path / "in").open("wb+") as given:
+        given.write(b"kept")
+    with (tmp_path / "in").open("rb") as given:
+        done = subprocess.run(
+            [*COMMAND, *FORM, "-o", f"/dev/fd/{number}"],
+            cwd=tmp_path,
+            stdin=given,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert done.stderr.startswith(f"mpflow pack: /dev/fd/{number}: ".encode())
+    assert (tmp_path / "in").read_bytes() == b"kept"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
 def test_a_file_keeps_its_owner(tmp_path: Path) -> None:
     out = tmp_path / "out"
