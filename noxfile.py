@@ -162,11 +162,11 @@ def package(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Real clients against the real service, and peers; one that is missing is a failure.
 
-    The system has to have curl, Node with npm, Go, Java and clamd (Debian: curl, npm, golang-go,
-    default-jdk-headless, clamav-daemon).
+    The system has to have curl, Node with npm, Go, Java, clamd and nginx (Debian: curl, npm,
+    golang-go, default-jdk-headless, clamav-daemon, nginx-light).
     """
     install_for_tests(session)
-    session.install("pyarrow>=21", "requests>=2.32", *PEERS, *MESSAGES)
+    session.install("distributed>=2025.7", "pyarrow>=21", "requests>=2.32", *PEERS, *MESSAGES)
     node = Path(session.create_tmp()).resolve()
     session.run("npm", "install", "--silent", f"--prefix={node}", *NODE_PEERS, external=True)
     env = {"NODE_PATH": str(node / "node_modules")}
