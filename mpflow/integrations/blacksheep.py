@@ -6,24 +6,44 @@ Must not know: multipart, or how an early answer reaches a client (`exchange.py`
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final, cast
 
+import attrs
 from blacksheep import Application, Content, Request, Response
 
 from mpflow import MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
 from mpflow.integrations.exchange import AsgiApp, Linger
-from mpflow.integrations.requests import Requests
+from mpflow.integrations.requests import READ_BEFORE, Requests, unread
 
 __all__ = ["dispatch", "flow", "install"]
+
+
+@attrs.frozen(eq=False)
+class _Unread:
+    """A request as a reader sees it, whose body nobody must have taken away."""
+
+    request: Request
+
+    @property
+    def headers(self) -> object:
+        return self.request.headers
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        request: Any = self.request
+        async with aclosing(unread(request.scope, request.stream)) as chunks:
+            async for chunk in chunks:
+                if chunk:  # None where there is no body
+                    yield chunk
 
 
 def _reader(request: Request, router: Router) -> MultipartReader:
     content: Any = request.content
     if content is not None and content.body is not None:
-        # To read on would wait for a message that some servers never send.
-        raise RouteError("expected a request whose body nobody has read, got one read as a whole")
-    return MultipartReader.from_message(request, limits=router.limits)
+        raise RouteError(READ_BEFORE)
+    return MultipartReader.from_message(_Unread(request), limits=router.limits)
 
 
 _requests: Final = Requests(_reader)

@@ -10,15 +10,16 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+import anyio
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
 from litestar.types import HTTPReceiveMessage
 
-from mpflow import LimitExceeded, MultipartError, MultipartReader, Router
+from mpflow import LimitExceeded, MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
-from mpflow.integrations.exchange import Linger
+from mpflow.integrations.exchange import Linger, Scope, has_ended
 from mpflow.integrations.hosting import Hosting, hosted
-from mpflow.integrations.requests import Requests
+from mpflow.integrations.requests import READ_BEFORE, REPLAY_SECONDS, Requests
 
 __all__ = ["dispatch", "flow", "install", "multipart"]
 
@@ -30,13 +31,19 @@ class _Bounded:
     """A request's `receive`, within Litestar's `request_max_body_size`."""
 
     def __init__(self, request: AnyRequest) -> None:
+        self._scope = cast("Scope", request.scope)
         self._receive = request.receive
         self._most = request.route_handler.resolve_request_max_body_size()
         self._received = 0
         self._check(request.content_length or 0)
 
     async def __call__(self) -> dict[str, Any]:
-        message = cast("HTTPReceiveMessage", await self._receive())
+        message: HTTPReceiveMessage | None = None
+        # Where a middleware has read it all and kept nothing, some servers never say a word.
+        with anyio.move_on_after(REPLAY_SECONDS if has_ended(self._scope) else None):
+            message = cast("HTTPReceiveMessage", await self._receive())
+        if message is None:
+            raise RouteError(READ_BEFORE)
         if message["type"] == "http.request":
             self._received += len(message.get("body", b""))
             self._check(self._received)

@@ -1,21 +1,52 @@
-"""`Requests`: a framework's requests as flows, alike in all of them.
+"""`Requests`: a framework's requests as flows, alike in all of them; `unread`: bodies once only.
 
 Knows: readers, routers, flows. Must not know: any framework, or how an answer is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Generic, TypeVar, overload
 
+import anyio
 import attrs
 
-from mpflow import Flow, MultipartReader, Results, Router
+from mpflow import Flow, MultipartReader, Results, RouteError, Router
+from mpflow.integrations.exchange import Scope, has_ended
 
-__all__ = ["Requests"]
+__all__ = ["READ_BEFORE", "REPLAY_SECONDS", "Requests", "unread"]
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+REPLAY_SECONDS: Final = 5.0
+"""How long a body that the server has given out may take to come from who keeps it."""
+
+READ_BEFORE: Final = (
+    "the body of this request was read already, before the flow: by request.form(), "
+    "request.stream(), a middleware, or for other body parameters of the endpoint"
+)
+
+
+async def unread(
+    scope: Scope, stream: Callable[[], AsyncGenerator[bytes, None]]
+) -> AsyncGenerator[bytes, None]:
+    """The chunks of a request's own stream. `RouteError` where there would be none, ever.
+
+    Where the server has given out the body already, a middleware that kept it hands it out again
+    by now. After one that did not, some servers never say another word.
+    """
+    async with aclosing(stream()) as chunks:
+        if has_ended(scope):
+            first: bytes | None = None
+            with anyio.move_on_after(REPLAY_SECONDS):
+                first = await anext(chunks, b"")
+            if first is None:
+                raise RouteError(READ_BEFORE)
+            yield first
+        async for chunk in chunks:
+            yield chunk
 
 
 @attrs.frozen

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from typing import Final
 
-import anyio
 import attrs
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,18 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mpflow import MultipartError, MultipartReader, Problem, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
-from mpflow.integrations.exchange import Answer, Linger, has_ended
-from mpflow.integrations.requests import Requests
+from mpflow.integrations.exchange import Answer, Linger
+from mpflow.integrations.requests import READ_BEFORE, Requests, unread
 
 __all__ = ["dispatch", "flow", "install"]
-
-REPLAY_SECONDS: Final = 5.0
-"""How long a body that the server has given out may take to come from who keeps it."""
-
-_READ: Final = (
-    "the body of this request was read already, before the flow: by request.form(), "
-    "request.stream(), a middleware, or for other body parameters of the endpoint"
-)
 
 
 @attrs.frozen(eq=False)
@@ -49,23 +40,14 @@ class _Unread:
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The chunks of the body. `RouteError` where there would be none, ever."""
-        async with aclosing(self.request.stream()) as chunks:
-            if has_ended(self.request.scope):
-                # A middleware has read it. One that kept it hands it out again by now; after one
-                # that did not, some servers never say another word.
-                first: bytes | None = None
-                with anyio.move_on_after(REPLAY_SECONDS):
-                    first = await anext(chunks, b"")
-                if first is None:
-                    raise RouteError(_READ)
-                yield first
+        async with aclosing(unread(self.request.scope, self.request.stream)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
 
 def _reader(request: Request, router: Router) -> MultipartReader:
     if getattr(request, "_stream_consumed", False) and not hasattr(request, "_body"):
-        raise RouteError(_READ)
+        raise RouteError(READ_BEFORE)
     return MultipartReader.from_message(_Unread(request), limits=router.limits)
 
 

@@ -8,12 +8,15 @@ They run under uvicorn on asyncio, and under hypercorn on trio.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import attrs
 import httpx
 import pytest
@@ -246,6 +249,22 @@ class Contract:
         assert (reply.status_code, problem(reply)["limit"]) == (413, "max_total_bytes")
         assert demo.started.is_set()
         assert demo.files() == []
+
+    async def test_an_early_answer_to_a_client_that_writes_first(self, demo: Demo) -> None:
+        """Python's own reads nothing before it has written all."""
+
+        def upload(address: str) -> tuple[int, bytes]:
+            connection = HTTPConnection(address, timeout=30)
+            with closing(connection):
+                headers = {"Content-Type": content_type_of()}
+                connection.request("POST", "/typed", form(photo=bytes(8 * MOST)), headers)
+                response = connection.getresponse()
+                return response.status, response.read()
+
+        async with serving(self.make_app(demo)) as url:
+            address = url.removeprefix("http://")
+            status, told = await anyio.to_thread.run_sync(upload, address)
+        assert (status, json.loads(told)["limit"]) == (413, "max_total_bytes")
 
     @pytest.mark.parametrize("path", ["/typed", "/flow"])
     async def test_a_commit_that_fails(

@@ -33,7 +33,9 @@ class TestBlackSheep(Contract):
     def make_app(self, demo: Demo) -> Any:
         return install(self.make_bare(demo))
 
-    async def test_a_body_that_was_read(self, demo: Demo) -> None:
+    async def test_a_body_that_was_read(self, demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server may say nothing to who reads on; it must not be waited for."""
+        monkeypatch.setattr("mpflow.integrations.requests.REPLAY_SECONDS", 0.1)
         app = self.make_bare(demo)
 
         @app.router.post("/read")
@@ -41,6 +43,13 @@ class TestBlackSheep(Contract):
             await request.read()
             return json((await dispatch(request, demo.router, into=Upload)).told())
 
+        @app.router.post("/streamed")
+        async def streamed(request: Request) -> Response:
+            async for _ in request.stream():
+                pass
+            return json((await dispatch(request, demo.router, into=Upload)).told())
+
         async with client_of(install(app)) as client:
-            reply = await self.post(client, "/read", form())
-        assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError")
+            for path in ("/read", "/streamed"):
+                reply = await self.post(client, path, form())
+                assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError")

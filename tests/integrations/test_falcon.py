@@ -77,3 +77,6 @@ class TestNotInstalled(TestFalcon):
 
     async def test_nothing_is_asked_for_that_is_refused(self, demo: Demo) -> None:
         """Falcon asks for the body before it looks at anything."""
+
+    async def test_an_early_answer_to_a_client_that_writes_first(self, demo: Demo) -> None:
+        """Nobody lingers: such a client may hear nothing of it."""

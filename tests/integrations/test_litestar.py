@@ -242,3 +242,37 @@ async def test_a_body_that_was_read(tmp_path: Path) -> None:
         assert reply.json()["size"] == len(PHOTO)
         reply = await send(client, "/after", form(), {"Content-Length": str(len(form()))})
         assert (reply.status_code, reply.json()["detail"]) == (500, "Internal Server Error")
+
+
+async def test_a_body_that_a_middleware_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mpflow.integrations.litestar.REPLAY_SECONDS", 0.1)
+    demo = Demo(tmp_path)
+
+    @post("/", status_code=200)
+    async def upload(request: AnyRequest) -> dict[str, object]:
+        return (await dispatch(request, demo.router, into=Upload)).told()
+
+    def reading(app: Any) -> Any:
+        async def read(scope: Any, receive: Any, send: Any) -> None:
+            messages = [await receive()]
+            while messages[-1]["more_body"]:
+                messages.append(await receive())
+
+            async def again() -> Any:
+                return messages.pop(0)
+
+            keeps = (b"x-keep", b"yes") in scope["headers"]
+            await app(scope, again if keeps else receive, send)
+
+        return read
+
+    app = Litestar([upload], middleware=[reading], logging_config=None)
+    install(app)
+    length = str(len(form()))
+    async with client_of(app) as client:
+        headers = {"Content-Length": length, "X-Keep": "yes"}
+        assert (await send(client, "/", form(), headers)).json()["size"] == len(PHOTO)
+        reply = await send(client, "/", form(), {"Content-Length": length})
+    assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError")
