@@ -159,7 +159,10 @@ class ClientDisconnected(WireError):
 
 
 class BrokenSource(WireError):
-    """The source was read on after a read of it was cancelled or failed; status 500."""
+    """The source was read on after a read of it was cancelled or failed; status 500.
+
+    So is what was kept of a part on disk, where that cannot be read again.
+    """
 
     status = 500
 

@@ -15,7 +15,7 @@ from typing import IO
 import anyio
 from anyio import to_thread
 
-from mpflow.errors import LimitExceeded, PartRef
+from mpflow.errors import BrokenSource, LimitExceeded, PartRef
 from mpflow.part import Part
 from mpflow.pieces import Pieces
 
@@ -30,6 +30,7 @@ class Spool:
 
     It holds at most `limit` bytes (None for any number); past it `LimitExceeded` names
     `max_spool_bytes`. Several parts may be kept at once. All file I/O is done in worker threads.
+    What cannot be written is the system's `OSError`, what cannot be read again `BrokenSource`.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -87,8 +88,16 @@ class Spool:
                 left, at = left[done:], at + done
 
     def _read(self, at: int, size: int) -> bytes:
+        # No handler's failure, which a route may collect: the body itself cannot be read on.
         with self._in_use() as fd:
-            return os.pread(fd, size, at)
+            try:
+                data = os.pread(fd, size, at)
+            except OSError as error:
+                got = error.strerror or type(error).__name__
+                raise BrokenSource(f"expected what was kept of the part, got: {got}") from error
+        if not data:
+            raise BrokenSource("expected what was kept of the part, got the end of its file")
+        return data
 
     @contextmanager
     def _in_use(self) -> Generator[int]:

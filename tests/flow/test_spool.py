@@ -20,7 +20,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from mpflow import LimitExceeded, Limits, Part, PartRef, Router
+from mpflow import BrokenSource, LimitExceeded, Limits, Part, PartRef, Router
 from mpflow.spool import BLOCK, Keeping, Spool, SpooledBody
 from mpflow_handlers import Nested
 from tests.flow.support import Chunks, Diary, Field, cut, form, nested, notes, read, reader
@@ -343,23 +343,36 @@ class TestADisk:
         assert "while part 1 'b' was kept for take" in notes(error)
         assert diary.rolled_back == ["z"]
 
-    async def test_unreadable_is_the_failure_of_the_part(
-        self, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("at", [1, 2])
+    @pytest.mark.parametrize("cut_short", [False, True], ids=["error", "end"])
+    async def test_unreadable_ends_the_flow(
+        self, at: int, cut_short: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Its handler reads; so its route says what becomes of it."""
-        for at in (1, 2):
-            error = OSError(errno.EIO, "unreadable")
-            with monkeypatch.context() as patch:
-                patch.setattr(os, "pread", Faulty(os.pread, at, error))
-                router = Router(max_handlers=1)
-                router.add(read, name="a")
-                router.add(take, name="b", needs="a", order="spool", on_error="collect")
-                router.add(take, name="d", needs="a", order="spool")
-                body = form(("b", DATA), ("d", b"x"), ("a", b"1"))
-                results = await router.dispatch(reader(body))
-            assert results.errors == [error]
-            assert "in part 0 'b', handled by take" in notes(error)
-            assert results["d"] == b"x"
+        """As unwritable does: no route collects what no handler has done."""
+        error = OSError(errno.EIO, "unreadable")
+        faulty = Faulty(os.pread, at, error)
+
+        def pread(fd: int, size: int, start: int) -> bytes:
+            try:
+                data: bytes = faulty(fd, size, start)
+            except OSError:
+                if cut_short:
+                    return b""
+                raise
+            return data
+
+        monkeypatch.setattr(os, "pread", pread)
+        diary = Diary()
+        router = Router(max_handlers=1)
+        router.add(read, name="a")
+        router.add(take, name="b", needs="a", order="spool", on_error="collect")
+        router.add(diary)
+        body = form(("z", b"1"), ("b", DATA), ("a", b"1"))
+        with anyio.fail_after(10), pytest.raises(BrokenSource, match="what was kept") as caught:
+            await router.dispatch(reader(body))
+        assert caught.value.__cause__ is (None if cut_short else error)
+        assert "in part 1 'b', handled by take" in notes(caught.value)
+        assert diary.rolled_back == ["z"]
 
     async def test_short_writes_and_reads(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pwrite, pread = os.pwrite, os.pread
