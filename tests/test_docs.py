@@ -57,6 +57,8 @@ def test_the_api_page_lists_every_public_name() -> None:
     assert whole_modules() == {
         "mpflow.errors",
         "mpflow.integrations.asgi",
+        "mpflow.integrations.django",
+        "mpflow.integrations.wsgi",
         "mpflow.observers",
         "mpflow.reports",
         "mpflow.wire",
