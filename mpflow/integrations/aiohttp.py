@@ -13,7 +13,7 @@ import attrs
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from mpflow import MultipartError, MultipartReader, RouteError, Router
+from mpflow import MultipartError, MultipartReader, Problem, RouteError, Router
 from mpflow.integrations.asgi import answer_for
 from mpflow.integrations.requests import Requests
 
@@ -75,10 +75,12 @@ async def expect_later(request: web.Request) -> None:
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A middleware that answers every `MultipartError` with problem details."""
+    """A middleware that answers every `MultipartError` with problem details, and a full disk."""
     try:
         return await handler(request)
-    except MultipartError as error:
+    except (MultipartError, OSError) as error:
+        if isinstance(error, OSError) and Problem.of(error).status != 507:
+            raise  # of somebody else
         answer = answer_for(error)
         if answer is None:
             raise ConnectionResetError("the client went away") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from aiohttp import web
 
@@ -30,7 +32,11 @@ class TestAiohttp(Contract):
             await request.read()
             return web.json_response((await dispatch(request, demo.router, into=Upload)).told())
 
+        async def fail(request: web.Request) -> web.Response:
+            raise OSError(int(request.query["errno"]), "the secret of the disk")
+
         app = web.Application()
+        app.router.add_get("/fail", fail)
         install(app)
         app.router.add_post("/typed", typed, expect_handler=expect_later)
         app.router.add_post("/flow", in_steps)
@@ -41,3 +47,10 @@ class TestAiohttp(Contract):
         async with client_of(self.make_app(demo)) as client:
             reply = await self.post(client, "/read", form())
         assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError")
+
+    async def test_a_full_disk(self, demo: Demo) -> None:
+        async with client_of(self.make_app(demo)) as client:
+            reply = await client.get("/fail", params={"errno": errno.ENOSPC})
+            assert (reply.status_code, problem(reply)["status"]) == (507, 507)
+            other = await client.get("/fail", params={"errno": errno.ENOENT})
+            assert (other.status_code, other.headers["content-type"][:10]) == (500, "text/plain")
