@@ -2,15 +2,12 @@
 
 Knows: how each framework takes an upload. Must not know: who uploads, or what is measured.
 
-`FRAMEWORK` in the environment names it, `app` is it. As a program this serves aiohttp's on the
-listening socket whose descriptor is its argument.
+`FRAMEWORK` in the environment names it, `app` is it. aiohttp's is made by `of_aiohttp`.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import sys
 from typing import Any, Final
 
 import anyio
@@ -129,6 +126,3 @@ FRAMEWORKS: Final = {
 
 if "FRAMEWORK" in os.environ:
     app = Front(FRAMEWORKS[os.environ["FRAMEWORK"]](), {"/go": control, "/stop": control})
-
-if __name__ == "__main__":
-    web.run_app(of_aiohttp(), sock=socket.socket(fileno=int(sys.argv[1])), print=None)

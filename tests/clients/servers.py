@@ -1,4 +1,4 @@
-"""The ASGI servers, each as a process of its own that serves an application.
+"""The ASGI servers, and aiohttp's, each as a process of its own that serves an application.
 
 Knows: how each is started and ended. Must not know: the application.
 """
@@ -31,6 +31,9 @@ _ON_A_SOCKET: Final = {
     "hypercorn-trio": ["hypercorn", "-w", "0", "-k", "trio", "-b", "fd://{fd}"],
 }
 SERVERS: Final = [*_ON_A_SOCKET, "granian"]
+"""The ASGI servers."""
+
+_ON_A_SOCKET["aiohttp"] = ["tests.clients.aiohttp_server", "{fd}"]
 
 
 @attrs.frozen
@@ -56,6 +59,8 @@ def serving(
     kind: str, app: str, folder: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
     """A server of `app` (`module:name`) that runs while the block does, and must end when told.
+
+    For aiohttp the name is that of the function which makes the application.
 
     Its output goes into `folder`, where it runs. Of what goes wrong in it, nothing may be left to
     a traceback.
@@ -90,7 +95,8 @@ def serving(
             if not fds:
                 _wait(server)
             yield server
-            process.send_signal(signal.SIGINT)
+            # Alone in its process trio takes SIGINT for a Ctrl-C, which comes out anywhere.
+            process.send_signal(signal.SIGTERM if kind == "hypercorn-trio" else signal.SIGINT)
             process.wait(PATIENCE)
         finally:
             process.kill()
