@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import attrs
 import pytest
 from anyio.from_thread import BlockingPortalProvider
@@ -247,6 +248,25 @@ def test_ctrl_c_while_the_body_comes(backend: str) -> None:
         wsgi.dispatch(phases.router, environ(**{"wsgi.input": stuck}), backend=backend)
     assert phases.told == ["rolled back"]
     stuck.gone.set()
+
+
+def test_ctrl_c_does_not_cut_a_commit(backend: str) -> None:
+    """It comes out once the commit, which has begun, is over: all of it stands."""
+    told: list[str] = []
+    router = Router()
+
+    @router.route()
+    @asynccontextmanager
+    async def handler(part: Part) -> AsyncIterator[None]:
+        yield
+        if not told:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        await anyio.wait_all_tasks_blocked()
+        told.append("committed")
+
+    with pytest.raises(KeyboardInterrupt):
+        wsgi.dispatch(router, environ(), backend=backend)
+    assert told == ["committed"] * 2
 
 
 @pytest.mark.usefixtures("impatient")
