@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
-from mpflow import Flow, Limits, Part, PartInfo, Rejected, Router
-from mpflow.integrations.asgi import Answer, Front, Lingering, Upload
+from mpflow import ClientDisconnected, Flow, Limits, Part, PartInfo, Rejected, Router
+from mpflow.integrations.asgi import Answer, Front, Lingering, Upload, answer_for
 from mpflow.testing import body, content_type_of
 from mpflow_handlers import Collect, Discard, Text
 from tests.cli.asgi import Client
@@ -274,6 +274,49 @@ async def test_a_disconnect_that_a_handler_meets_in_a_task_group() -> None:
 
     client = await ask(Upload(router), Client(chunks=CHUNKS[:6], ends="gone"))
     assert client.sent == []
+
+
+@pytest.mark.parametrize("depth", range(3))
+async def test_nobody_hears_of_a_disconnect(depth: int) -> None:
+    error: Exception = ClientDisconnected("gone")
+    for _ in range(depth):
+        error = ExceptionGroup("in a task group", [error])
+    assert answer_for(error) is None
+
+
+# -- a body that the server dropped -----------------------------------------------------------
+
+
+class Dropped:
+    """uvicorn with httptools behind a request that says `Upgrade: h2c`."""
+
+    more_body = False
+    body = b""
+
+    def __init__(self, content_type: str) -> None:
+        self.client = Client(content_type=content_type, headers={"Content-Length": "100"})
+
+    async def receive(self) -> dict[str, Any]:
+        assert self.client.sent, "too late to be heard"
+        return await self.client.receive()
+
+    async def ask(self, app: Any) -> Client:
+        await app(self.client.scope, self.receive, self.client.send)
+        return self.client
+
+
+@pytest.mark.parametrize("make", [Upload, lambda router: Lingering(Upload(router))])
+async def test_a_dropped_body_is_told_at_once(make: Any) -> None:
+    client = await Dropped(content_type_of()).ask(make(Store().router()))
+    told = problem(client)
+    assert (told["status"], told["error"]) == (400, "EmptyBody")
+    assert "HttpClient.Version.HTTP_1_1" in told["detail"]
+
+
+async def test_a_dropped_body_that_is_none_of_ours() -> None:
+    app = Lingering(Starlette(routes=[Route("/", _refuse_unread, methods=["POST"])]))
+    assert (await Dropped("Multipart/Mixed; boundary=b").ask(app)).status == 400
+    assert (await Dropped("text/plain").ask(app)).status == 413
 
 
 # -- other kinds of scopes --------------------------------------------------------------------
