@@ -116,7 +116,7 @@ def install(app: Litestar, *, linger: Linger | None = None) -> None:
     handlers: Any = cast("Any", app).exception_handlers
     handlers[MultipartError] = _answer
     # So Litestar tells that several dependencies failed in their cleanup.
-    handlers.setdefault(ExceptionGroup, _answer_group)
+    handlers.setdefault(ExceptionGroup, _answer)
     inner = Lingering(cast("Any", app.asgi_handler), linger or Linger())
     app.asgi_handler = cast("Any", Hosting(inner))
 
@@ -128,11 +128,3 @@ def _answer(request: AnyRequest, error: Exception) -> Response[bytes]:
     headers = dict(answer.headers)
     kind = headers.pop("content-type")
     return Response(answer.body, status_code=answer.status, headers=headers, media_type=kind)
-
-
-def _answer_group(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """The answer to what is alone in a group."""
-    inside: tuple[Exception, ...] = getattr(error, "exceptions", ())
-    while len(inside) == 1:
-        error, inside = inside[0], getattr(inside[0], "exceptions", ())
-    return _answer(request, error)
