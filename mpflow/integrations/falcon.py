@@ -13,8 +13,8 @@ import attrs
 from falcon.asgi import App, Request, Response
 
 from mpflow import MultipartError, MultipartReader, Router
-from mpflow.integrations.asgi import answer_for
-from mpflow.integrations.exchange import AsgiApp, Exchange, Linger, Receive, Scope, Send
+from mpflow.integrations.asgi import Lingering, answer_for
+from mpflow.integrations.exchange import AsgiApp, Linger, Receive, Scope, Send
 from mpflow.integrations.requests import Requests
 
 __all__ = ["dispatch", "flow", "install"]
@@ -45,7 +45,7 @@ def install(app: App[Any, Any], *, linger: Linger | None = None) -> AsgiApp:
     of the body. `app` itself, where it is served, answers the same without these two.
     """
     app.add_error_handler(MultipartError, _answer)
-    return _Served(cast("AsgiApp", app), linger or Linger())
+    return Lingering(_Served(cast("AsgiApp", app)), linger or Linger())
 
 
 async def _answer(
@@ -74,13 +74,11 @@ class _Served:
     """
 
     app: AsgiApp
-    linger: Linger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = Exchange(scope, receive, send, linger=self.linger)
         asked = False
 
         async def receive_late() -> MutableMapping[str, Any]:
@@ -88,7 +86,6 @@ class _Served:
             if not asked:
                 asked = True
                 return {"type": "http.request", "body": b"", "more_body": True}
-            return await exchange.receive()
+            return await receive()
 
-        served = {**scope, _RECEIVE: exchange.receive}
-        await self.app(served, receive_late, exchange.send)
+        await self.app({**scope, _RECEIVE: receive}, receive_late, send)

@@ -65,6 +65,32 @@ class TestFalcon(Contract):
         assert (reply.headers["X-Mine"], reply.headers["Set-Cookie"]) == ("second", "a=b")
 
 
+class Dropped:
+    """uvicorn with httptools behind a request that says `Upgrade: h2c`."""
+
+    more_body = False
+    body = b""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    async def receive(self) -> dict[str, Any]:
+        assert self.sent, "too late to be heard"
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+
+async def test_a_dropped_body_is_told_before_falcon_looks_at_it() -> None:
+    client = Dropped()
+    headers = [(b"content-type", b"multipart/mixed; boundary=b"), (b"content-length", b"100")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    await install(App())(scope, client.receive, client.send)
+    assert client.sent[0]["status"] == 400
+    assert b"EmptyBody" in client.sent[1]["body"]
+
+
 class TestNotInstalled(TestFalcon):
     """Without `install`, the application itself answers; its stream ends well at a disconnect."""
 
