@@ -23,10 +23,11 @@ class LineReads:
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        below = getattr(file, "buffer", None)
+        below: Any = getattr(file, "buffer", None)
         # Of anything else nobody knows what it has read ahead.
         can_look = _CAN_POLL and isinstance(file, io.TextIOWrapper)
-        self._below = below if can_look and isinstance(below, io.BufferedReader) else None
+        can_look = can_look and isinstance(below, io.BufferedReader)
+        self._below: Any = below if can_look else None
 
     def read(self, size: int) -> object:
         """Lines of `size` characters in all, or some more; `""` at the end."""
@@ -45,5 +46,5 @@ class LineReads:
         poll.register(self._below.fileno(), select.POLLIN)
         if not poll.poll(0):
             return False
-        ahead = self._below.peek()  # one read of the descriptor, which has something to read
+        ahead: bytes = self._below.peek()  # one read of the descriptor, which has something to read
         return not ahead or b"\n" in ahead

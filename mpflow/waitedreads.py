@@ -100,15 +100,17 @@ def _held(file: Any) -> bytes:
     The buffer says it only where it may read on. So while it is asked, its raw file has nothing to
     give, as one that does not block.
     """
-    if not isinstance(file, io.BufferedReader):
+    if type(file) is not io.BufferedReader:
         return b""
-    own: dict[str, object] = file.raw.__dict__
+    buffer: Any = file  # what its raw file is, its type does not say
+    own: dict[str, object] = buffer.raw.__dict__
     own["readinto"] = _nothing_yet
     try:
-        size = len(file.peek())
+        size = len(buffer.peek())
     finally:
         del own["readinto"]
-    return file.read(size)
+    held: bytes = buffer.read(size)
+    return held
 
 
 def _nothing_yet(buffer: object) -> None:
