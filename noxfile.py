@@ -162,8 +162,8 @@ def package(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Real clients against the real service, and peers; one that is missing is a failure.
 
-    The system has to have curl, Node with npm, Go, Java, clamd and nginx (Debian: curl, npm,
-    golang-go, default-jdk-headless, clamav-daemon, nginx-light).
+    The system has to have curl, Node with npm, Go, Java, Chromium, clamd and nginx (Debian: curl,
+    npm, golang-go, default-jdk-headless, chromium, clamav-daemon, nginx-light).
     """
     install_for_tests(session)
     session.install("distributed>=2025.7", "pyarrow>=21", "requests>=2.32", *PEERS, *MESSAGES)

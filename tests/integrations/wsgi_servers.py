@@ -1,4 +1,4 @@
-"""Servers of WSGI in processes of their own, with the services of wsgi_services.py.
+"""Servers of WSGI in processes of their own, with the services of wsgi_services.py, or others.
 
 Knows: gunicorn, werkzeug's development server, HTTP by hand. Must not know: what is tested.
 """
@@ -28,12 +28,13 @@ SERVERS = {
 from gunicorn.app.wsgiapp import run
 import sys
 sys.argv[1:] = ["--bind", f"fd://{fd}", "--worker-class", "gthread", "--threads", "4",
-                "--worker-tmp-dir", folder, "tests.integrations.wsgi_services:application"]
+                "--worker-tmp-dir", folder, f"{module}:application"]
 run()
 """,
     "werkzeug": """
 from werkzeug.serving import make_server
-from tests.integrations.wsgi_services import application
+from importlib import import_module
+application = import_module(module).application
 make_server("127.0.0.1", 0, application, threaded=True, fd=fd).serve_forever()
 """,
 }
@@ -78,11 +79,14 @@ class Server:
 
 
 @contextmanager
-def serving(name: str, folder: Path) -> Iterator[Server]:
+def serving(
+    name: str, folder: Path, module: str = "tests.integrations.wsgi_services"
+) -> Iterator[Server]:
+    """A server of `module`'s `application` that runs while the block does."""
     log = folder / "log"
     listener = socket.create_server(("127.0.0.1", 0))
     fd, port = listener.fileno(), listener.getsockname()[1]
-    code = f"fd = {fd}; folder = {str(folder)!r}\n{SERVERS[name]}"
+    code = f"fd = {fd}; folder = {str(folder)!r}; module = {module!r}\n{SERVERS[name]}"
     # gunicorn keeps a socket of its own at home.
     env = {**os.environ, "WSGI_FOLDER": str(folder / "files"), "HOME": str(folder)}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
