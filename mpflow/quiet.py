@@ -19,9 +19,16 @@ def hush() -> None:
     """In the command's own process, show nothing of a `KeyboardInterrupt` that nobody catches."""
     started = sys.argv[0] if sys.argv else ""
     # "While the module file is being located, the first element is set to '-m'" (sys.argv).
-    as_module = started == "-m" and "mpflow" in sys.orig_argv
+    as_module = started == "-m" and _module() == "mpflow"
     if as_module or os.path.basename(started) in ("mpflow", "mpflow.exe"):
         sys.excepthook = _show
+
+
+def _module() -> str | None:
+    """The module that Python was told to run: the word behind the first `-m`."""
+    words = sys.orig_argv[1:]
+    at = next((i for i, word in enumerate(words) if word == "-m"), len(words))
+    return words[at + 1] if at + 1 < len(words) else None
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -156,27 +156,37 @@ class Keeping:
     async def _flush(self) -> None:
         self._blocks.append(await self._spool.add(self._pieces.take()))
 
-    async def end(self, *, on_read: Callable[[], None] | None = None) -> SpooledBody:
-        """Write what is left; the body, to be read again. `on_read` is called at each read."""
+    async def end(
+        self,
+        *,
+        on_read: Callable[[], None] | None = None,
+        on_error: Callable[[BrokenSource], None] | None = None,
+    ) -> SpooledBody:
+        """Write what is left; the body, to be read again.
+
+        `on_read` is called at each read, `on_error` with what one fails with.
+        """
         if self._pieces.size:
             await self._flush()
-        return SpooledBody(self._spool, tuple(self._blocks), on_read)
+        return SpooledBody(self._spool, tuple(self._blocks), on_read, on_error)
 
 
 class SpooledBody:
     """The body of a part that was kept: what `Part` reads from. `fresh` begins it anew."""
 
-    __slots__ = ("_at", "_blocks", "_next", "_on_read", "_spool")
+    __slots__ = ("_at", "_blocks", "_next", "_on_error", "_on_read", "_spool")
 
     def __init__(
         self,
         spool: Spool,
         blocks: tuple[tuple[int, int], ...],
         on_read: Callable[[], None] | None = None,
+        on_error: Callable[[BrokenSource], None] | None = None,
     ) -> None:
         self._spool = spool
         self._blocks = blocks
         self._on_read = on_read
+        self._on_error = on_error
         self._next = 0  # which block is read
         self._at = 0  # how much of it was
 
@@ -187,13 +197,18 @@ class SpooledBody:
 
     def fresh(self) -> SpooledBody:
         """The same body from its first byte."""
-        return SpooledBody(self._spool, self._blocks, self._on_read)
+        return SpooledBody(self._spool, self._blocks, self._on_read, self._on_error)
 
     async def receive(self) -> bytes:
         if self._next == len(self._blocks):
             raise anyio.EndOfStream
         start, end = self._blocks[self._next]
-        data = await self._spool.read(start + self._at, end - start - self._at)
+        try:
+            data = await self._spool.read(start + self._at, end - start - self._at)
+        except BrokenSource as error:
+            if self._on_error is not None:
+                self._on_error(error)
+            raise
         self._at += len(data)
         if start + self._at == end:
             self._next, self._at = self._next + 1, 0

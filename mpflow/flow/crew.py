@@ -143,6 +143,9 @@ class Crew(Pool):
         self._keep_failure(record, error)
 
     def _keep_failure(self, record: Record, error: BaseException) -> None:
+        if record.over is not None and record.over is not error:
+            record.over.__cause__ = error
+            error = record.over  # too large in any case, whatever else became of it
         record.error = error
         record.note(error)
         collected = record.route.on_error == "collect" and is_collectable(error)

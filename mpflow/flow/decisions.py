@@ -44,11 +44,11 @@ class Decisions:
 
         `CommitFailed` if one fails, after those that come after it were rolled back.
         """
-        waiting = [
-            record
-            for record in commit_order(records)
-            if record.parked is not None and record.error is None
-        ]
+        answered = [record for record in commit_order(records) if record.parked is not None]
+        for record in reversed(answered):
+            if record.error is not None:  # it had answered before it was found to be too large
+                await self.roll_back([record], record.error)
+        waiting = [record for record in answered if record.error is None]
         for i, record in enumerate(waiting):
             error = await self._decide(record, Decision.COMMIT, None)
             if error is not None:

@@ -15,10 +15,9 @@ import attrs
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
-from mpflow.errors import LimitExceeded, MissingParts, MultipartError, RouteError
+from mpflow.errors import BrokenSource, LimitExceeded, MissingParts, MultipartError, RouteError
 from mpflow.flow.admission import Admission
 from mpflow.flow.channel import CHANNEL_SIZE, Channel
-from mpflow.flow.crew import Crew
 from mpflow.flow.needs import NeedsOfFlow
 from mpflow.flow.notes import add_note
 from mpflow.flow.record import Record
@@ -67,6 +66,7 @@ class Pump(Transaction):
         self._needs: NeedsOfFlow | None = None
         self._held: _Held | None = None  # a part that is sniffed
         self._open: Record | None = None
+        self._untold: Record | None = None  # the open part, settled, of which others learn later
         self._keeping: Keeping | None = None  # where the part that is open is spooled to
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
         self._takes_charset = table.takes_charset
@@ -103,7 +103,13 @@ class Pump(Transaction):
             await self._reader.claim()
             self._widen()
             if any(route.needs for route in self._table.routes):
-                self._needs = _needs_of(self._crew, self._wanted, self._given)
+                self._needs = NeedsOfFlow(
+                    self._wanted,
+                    self._given,
+                    on_ready=self._crew.ready,
+                    on_failed=self._crew.fail,
+                )
+                self._crew.on_settled = self._on_settled
             await self._read_parts()
         except MultipartError as error:
             if error.part is None and self._here is not None:
@@ -184,8 +190,18 @@ class Pump(Transaction):
     async def _fill(self) -> None:
         """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
         await checkpoint()
+        if not self._aborting:
+            try:
+                await self._fill_timed()
+            except Exception:
+                if not self._aborting:
+                    raise
         if self._aborting:
-            await sleep_forever()  # until it is decided what with: nothing more is begun
+            # A handler has failed: until it is decided which, nothing more is begun, and what the
+            # source does says nothing.
+            await sleep_forever()
+
+    async def _fill_timed(self) -> None:
         if self._parent is not None:
             await self._reader.fill()
             return
@@ -298,7 +314,7 @@ class Pump(Transaction):
         if record.over is None:
             self._check_size(record)
             if record.over is not None and record.settled:
-                await self._take_back(record, record.over)
+                self._take_back(record, record.over)
         if self._reporter is not None:
             self._reporter.progress(record)
         if self._keeping is not None:
@@ -323,8 +339,10 @@ class Pump(Transaction):
         if self._keeping is not None:
             await self._end_keeping(record)
             self._open = None
+            self._tell()
             return
         self._open = None
+        self._tell()
         assert record.channel is not None
         record.whole_at = self._watch.now()
         record.channel.end()
@@ -349,7 +367,7 @@ class Pump(Transaction):
             return
         with _naming(record):
             # What is read from the file is progress, as what comes through a channel is.
-            body = await keeping.end(on_read=self._watch.move)
+            body = await keeping.end(on_read=self._watch.move, on_error=self._on_unreadable)
         if record.part is None:
             return  # its need failed meanwhile
         record.part.moved(body, record.size)
@@ -357,6 +375,11 @@ class Pump(Transaction):
         record.whole_at = self._watch.now()
         if record.ready:
             self._crew.ready(record)
+
+    def _on_unreadable(self, error: BrokenSource) -> None:
+        """What was kept cannot be read again: the flow ends, whatever the handler makes of it."""
+        if self._state == "running":
+            self._condemn(error)
 
     # -- records -------------------------------------------------------------------------------
 
@@ -387,15 +410,30 @@ class Pump(Transaction):
         else:
             self._crew.refuse(record, error)
 
-    async def _take_back(self, record: Record, error: LimitExceeded) -> None:
+    def _take_back(self, record: Record, error: LimitExceeded) -> None:
         """A part that was answered, or collected, turns out to be too large: that is its failure.
 
-        It would be, had more of it come at once.
+        It would be, had more of it come at once. A handler in two phases is rolled back where the
+        others commit.
         """
-        error.__cause__ = record.error
-        record.error, record.value = error, None
-        record.note(error)
-        await self._decisions.roll_back([record], error)
+        if record.error is not error:
+            error.__cause__ = record.error
+            record.error, record.value = error, None
+            record.note(error)
+
+    def _on_settled(self, record: Record) -> None:
+        """Those who need a part are told, but not before it is certain that it is not too large."""
+        route = record.route
+        if record is self._open and route.max_bytes is not None and route.on_error == "collect":
+            self._untold = record
+            return
+        assert self._needs is not None
+        self._needs.settled(record)
+
+    def _tell(self) -> None:
+        record, self._untold = self._untold, None
+        if record is not None and self._needs is not None:
+            self._needs.settled(record)
 
 
 @attrs.define(eq=False)
@@ -417,12 +455,6 @@ def _parent(reader: MultipartReader) -> Record | None:
             return holder
         part = part.level.holder
     return None
-
-
-def _needs_of(crew: Crew, wanted: frozenset[str], given: Mapping[str, object]) -> NeedsOfFlow:
-    needs = NeedsOfFlow(wanted, given, on_ready=crew.ready, on_failed=crew.fail)
-    crew.on_settled = needs.settled
-    return needs
 
 
 @contextmanager

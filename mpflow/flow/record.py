@@ -7,6 +7,7 @@ Must not know: how tasks are run, or what other parts do.
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -79,8 +80,8 @@ class Record:
     inner_flows: int = 0
     stirs: int = 0
     """Counts what happens in flows inside the part: a sign that its handler may soon fail."""
-    fails: bool = False
-    """Whether a flow inside the part has failed, and rolls back."""
+    fails_until: float = -math.inf
+    """Until when the part may fail with a flow inside it, which has failed or rolls back."""
     expired: HandlerTimeout | None = None
     over: LimitExceeded | None = None
     """Set when the part passed its route's `max_bytes` and the route collects failures."""

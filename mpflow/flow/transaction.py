@@ -254,7 +254,7 @@ class Transaction(ABC):
 
     def _condemn(self, error: BaseException) -> None:
         """End the flow with an error of its own."""
-        if self._error is None and not self._verdict.is_final:
+        if self._error is None and not self._verdict.is_final and not self._aborting:
             self._error = error
             self._poison(error)
             self._start_abort()
@@ -335,7 +335,7 @@ class Transaction(ABC):
     async def _undo(self, reason: BaseException) -> None:
         """Cancel who has not answered, roll back who has, last part first; wait for all."""
         self._state = "rolled back"
-        reason = self._told(reason)
+        given, reason = reason, self._told(reason)
         self._crew.closing = True
         for record in self._crew.drop_ready():
             if self._reporter is not None:
@@ -348,6 +348,9 @@ class Transaction(ABC):
         self._verdict.stir()
         await self._patience.outlast(self._crew.join)
         self._verdict.stir()
+        fatal = self._verdict.note_late(given)
+        if fatal is not None and fatal is not given:
+            self._patience.keep(fatal)
 
     def _told(self, reason: BaseException) -> BaseException:
         """What handlers are told: where the flow around rolls this one back, its own reason."""
@@ -391,6 +394,7 @@ class Transaction(ABC):
 
     async def _close(self) -> None:
         self._verdict.is_final = True
+        self._verdict.unstir(self._watch.now)
         await self._patience.outlast(self._crew.join)
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)

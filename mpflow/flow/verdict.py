@@ -6,6 +6,7 @@ Must not know: how handlers are run or cancelled, or what is committed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +14,7 @@ import anyio
 import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from mpflow.flow.answers import is_fatal
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.record import Record
 
@@ -49,6 +51,7 @@ class Verdict:
     )
     poisoned: set[Record] = attrs.field(factory=set[Record])
     """Records whose parts will never be whole: what they fail with says nothing new."""
+    _noted: int = 0
     is_final: bool = False
     """Set once it is judged: what fails from then on is a note at most."""
     _late: list[tuple[Record, BaseException]] = attrs.field(
@@ -91,11 +94,9 @@ class Verdict:
                 continue
             if until is None:
                 until = anyio.current_time() + GRACE
-            if any(record.fails and not record.settled for record in waiting):
-                more = MAX_GRACE - GRACE
-            else:
-                more = 0.0
-            if anyio.current_time() >= until + more:
+            clock = anyio.current_time()
+            last = max((r.fails_until for r in waiting if not r.settled), default=until)
+            if clock >= max(until, min(last, until + MAX_GRACE - GRACE)):
                 return
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(poll)
@@ -128,8 +129,24 @@ class Verdict:
         record = self.parent
         while record is not None:
             record.stirs += 1
-            record.fails = record.fails or fails
+            if fails:
+                record.fails_until = math.inf
             record = record.crew.within
+
+    def unstir(self, now: Callable[[], float]) -> None:
+        """This flow is over: its part fails soon, or goes on."""
+        record = self.parent
+        while record is not None and record.fails_until == math.inf:
+            record.fails_until = now() + GRACE
+            record = record.crew.within
+
+    def note_late(self, error: BaseException) -> BaseException | None:
+        """Note what failed since it was judged; of that, what ends the program."""
+        late, self._late = self._late, []
+        for record, other in late[: MAX_NOTES - self._noted]:
+            if other is not error:
+                add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
+        return next((e for _, e in late if is_fatal(e)), None)
 
     def winner(self, error: BaseException | None) -> BaseException:
         """Of what failed before the cancellation, the earliest part's; the rest become notes."""
@@ -142,6 +159,7 @@ class Verdict:
         ranked = self._ranked(error)
         winner = ranked[min(ranked)]
         others = [(r, e) for r, e in failed + self._late if e is not winner]
+        self._late, self._noted = [], min(MAX_NOTES, len(others))
         for record, other in others[:MAX_NOTES]:
             add_note(winner, f"also failed: {record.info.ref}: {shown(other)}")
         if error is not None and error is not winner:
