@@ -31,7 +31,8 @@ PEERS = [
     "urllib3>=2.5",
     "werkzeug>=3.1",
 ]
-NODE_PEERS = ["busboy@1.6"]
+# Beside them the driver of Chromium, and what looks at pages for those who cannot see them.
+NODE_PEERS = ["busboy@1.6", "playwright-core@1.65", "axe-core@4.14"]
 # What `package` runs from the wheel: what its users touch. The rest sees the same files.
 SURFACE = sorted(f"../{path.relative_to(ROOT)}" for path in (ROOT / "tests").glob("test_*.py"))
 PUBLIC = ["../tests/cli", "../tests/handlers", *SURFACE]

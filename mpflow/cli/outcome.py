@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mpflow import Problem
 
-__all__ = ["render_parts", "render_problem"]
+__all__ = ["in_units", "render_parts", "render_problem"]
 
 MAX_SHOWN: Final = 10_000
 """Characters of a value that are shown: a page is to be looked at."""
@@ -25,12 +25,11 @@ _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 def render_parts(parts: list[Mapping[str, Any]]) -> str:
     """Each part and what became of it, in wire order, multiparts with what is in them."""
     failed = sum(_count_failed(part) for part in parts)
-    told = "Done" if not failed else "Done, but for one part" if failed == 1 else (
-        f"Done, but for {failed} parts")  # fmt: skip
+    but = "" if not failed else ", but for one part" if failed == 1 else f", but for {failed} parts"
     how_many = "One part" if len(parts) == 1 else f"{len(parts)} parts"
     return (
         '<section class="outcome card" aria-labelledby="told">'
-        f'<h2 id="told" tabindex="-1" autofocus>{told}</h2>'
+        f'<h2 id="told" tabindex="-1" autofocus>The upload is done{but}</h2>'
         f'<p class="quiet">{how_many}, in the order in which they were sent.</p>'
         f"{_list(parts)}</section>"
     )

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any, Final
 
 from mpflow import Problem
-from mpflow.cli.outcome import render_parts, render_problem
+from mpflow.cli.outcome import in_units, render_parts, render_problem
 from mpflow.integrations.exchange import Answer
 
 __all__ = ["Page", "prefers_html"]
@@ -35,6 +35,7 @@ class Page:
     def __init__(self, max_bytes: int | None = None) -> None:
         self._html: Final = resources.files("mpflow.cli").joinpath("page.html").read_text("utf-8")
         self._limit: Final = "" if max_bytes is None else str(max_bytes)
+        self._hint: Final = "" if max_bytes is None else f" Together {in_units(max_bytes)} at most."
         style, script = _hash(self._html, "style"), _hash(self._html, "script")
         policy = (
             f"default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; "
@@ -64,6 +65,7 @@ class Page:
     def _answer(self, status: int, outcome: str, needs_token: bool) -> Answer:
         html = self._html.replace("{max-bytes}", self._limit)
         html = html.replace("{needs-token}", "yes" if needs_token else "")
+        html = html.replace("<!--limit-->", self._hint)
         html = html.replace("<!--sign-in-->", _SIGN_IN if needs_token else "")
         # Last: what somebody called a file is not looked into.
         html = html.replace("<!--outcome-->", outcome)

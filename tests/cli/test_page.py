@@ -153,13 +153,14 @@ def test_the_form_knows_the_limit_and_whether_a_token_is_needed() -> None:
     assert (form["data-max-bytes"], form["data-needs-token"]) == ("", "")
     (form,) = Elements(PAGES["token"]).named("form")
     assert (form["data-max-bytes"], form["data-needs-token"]) == ("1000", "yes")
+    assert "Together 1000 B at most." in Elements(PAGES["token"]).html
 
 
 def test_each_part_is_told() -> None:
     elements = Elements(PAGES["stored"])
-    told = elements.texts[elements.texts.index("Done, but for one part") :]
+    told = elements.texts[elements.texts.index("The upload is done, but for one part") :]
     assert told == [
-        "Done, but for one part", "5 parts, in the order in which they were sent.",
+        "The upload is done, but for one part", "5 parts, in the order in which they were sent.",
         "note", "text/plain ·", "3 B", "Value", "x<y",
         '<script>alert("1")</script>', "text/html ·", "1.5 KiB",
         "Saved as", "a&b", "SHA-256", "00ff",
@@ -182,9 +183,12 @@ def test_a_problem_is_told() -> None:
 
 def test_how_many_are_done() -> None:
     whole = Elements(Page().stored({"parts": PARTS[:1]})).texts
-    assert {"Done", "One part, in the order in which they were sent."} <= set(whole)
+    assert {"The upload is done", "One part, in the order in which they were sent."} <= set(whole)
     failed = {"name": "a", "error": "e"}
-    assert "Done, but for 2 parts" in Elements(Page().stored({"parts": [failed] * 2})).texts
+    assert (
+        "The upload is done, but for 2 parts"
+        in Elements(Page().stored({"parts": [failed] * 2})).texts
+    )
 
 
 def test_a_long_value_is_cut() -> None:
