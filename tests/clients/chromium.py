@@ -36,7 +36,7 @@ def run_scripts(scripts: Mapping[str, str], profile: Path) -> list[Any]:
     A script is an expression; where it is a promise, that is waited for.
     """
     with _browser(profile) as address:
-        return asyncio.run(asyncio.wait_for(_run(address, scripts), PATIENCE))
+        return asyncio.run(asyncio.wait_for(_run(address, scripts), PATIENCE * len(scripts)))
 
 
 @contextmanager
