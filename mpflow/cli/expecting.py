@@ -50,6 +50,7 @@ def asks_lazily(app: AsgiApp) -> AsgiApp:
         finally:
             wanted.set()
 
+    run.asks_lazily = True  # type: ignore[attr-defined]
     return run
 
 
@@ -68,7 +69,8 @@ def serve_lazily() -> None:
 
         async def _create_stream(self, request: Any) -> None:
             await eager._create_stream(self, request)
-            if self.connection.they_are_waiting_for_100_continue:
+            asks = getattr(getattr(self.app, "app", None), "asks_lazily", False)
+            if asks and self.connection.they_are_waiting_for_100_continue:
                 await _wanted(self.stream.scope).wait()
 
     protocol.H11Protocol = Lazy
