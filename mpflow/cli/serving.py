@@ -10,7 +10,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -43,10 +44,15 @@ async def serve(
     """Say that it has `started`, and serve until SIGINT or SIGTERM.
 
     The first signal refuses new uploads, and gives those under way `grace` seconds. The second
-    rolls them back, the third leaves the connections.
+    rolls them back, the third leaves the connections. One that is ignored stays so, as SIGINT is in
+    a shell's job in the background; once all is over, none is heard any more.
     """
     stop = anyio.Event()
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    heard = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
+    with ExitStack() as stack:
+        _ignore(heard)  # trio gives on what nobody took: to whom it finds here
+        stack.callback(_ignore, heard)  # asyncio goes back to what ends the process
+        signals = stack.enter_context(anyio.open_signal_receiver(*heard))
         async with anyio.create_task_group() as tasks:
 
             async def run_server() -> None:
@@ -82,6 +88,12 @@ async def serve(
                     app.refuse()
                     _say_what_is_waited_for(app.uploads, grace)
                     tasks.start_soon(end)
+
+
+def _ignore(signals: Sequence[signal.Signals]) -> None:
+    """The process is about to end by itself."""
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _say_what_is_waited_for(uploads: int, grace: float) -> None:

@@ -110,3 +110,28 @@ def test_the_grace_has_an_end(backend: str, tmp_path: Path, grace: str) -> None:
         assert head.startswith(b"http/1.1 503")
         assert document["detail"] == ("the service is stopping; what was under way was rolled back")
         assert service.files() == []
+
+
+def test_signals_that_come_as_it_ends_change_nothing(backend: str, tmp_path: Path) -> None:
+    """A terminal and a parent may both tell of one Ctrl-C, and a person may be impatient."""
+    for number in range(6):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with running(folder, backend) as service:
+            for _ in range(4):
+                service.process.send_signal(signal.SIGINT)
+                time.sleep(0.002 * number)
+            assert service.process.wait(PATIENCE) == 0
+            assert service.stderr() == ""
+
+
+def test_a_signal_that_is_ignored_stays_so(backend: str, tmp_path: Path) -> None:
+    """As in a script's job in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a child takes it over
+    try:
+        with running(tmp_path, backend) as service:
+            service.process.send_signal(signal.SIGINT)
+            assert service.post(FILE).status == 200
+            assert service.stop(signal.SIGTERM) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
