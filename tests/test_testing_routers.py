@@ -146,7 +146,7 @@ async def test_any_message_goes_through_a_router(message: Message) -> None:
 def test_messages_reach_what_is_hard() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=500, phases=[Phase.generate], derandomize=True, database=None)
+    @settings(max_examples=1500, phases=[Phase.generate], derandomize=True, database=None)
     @given(message=messages())
     def look(message: Message) -> None:
         data = [spec.data for spec in message.parts]
