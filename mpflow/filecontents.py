@@ -62,7 +62,7 @@ class File(Content):
         status = self._open.status if known else None
         read, cached = self._open.begin()
         if self._open.waits and can_be_waited_for(self._file):
-            return WaitedReading(self._file)
+            return WaitedReading(self._file, check=self._open.check_turn())
         return FileReading(read, cached=cached, ready=known, status=status)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import socket
 import stat
 import threading
 from collections.abc import Callable
@@ -237,9 +238,19 @@ class OpenFile:
         def read(size: int) -> object:
             with lock:
                 _check_turn(turn, mine)
+                if not _blocks(self._file):  # what has nothing to give now would look like the end
+                    raise WriteError(
+                        "expected a file that blocks, or a binary one as open() or os.fdopen() "
+                        "makes it, got one that does not block"
+                    )
                 return only(size)
 
         return read
+
+    def check_turn(self) -> Callable[[], None]:
+        """What raises `WriteError` once another reading than the last that began has begun."""
+        turn, mine = self._mine.turn, self._mine
+        return lambda: _check_turn(turn, mine)
 
     def _in_turn(self, turn: int) -> Read:
         file, mine, lock, start = self._file, self._mine, self._below.lock, self.start
@@ -264,6 +275,18 @@ class OpenFile:
                 return data
 
         return read
+
+
+def _blocks(file: Any) -> bool:
+    """Whether its reads wait for what comes, as far as its descriptor tells."""
+    inner = inner_file(file)
+    raw: Any = getattr(getattr(inner, "buffer", inner), "raw", inner)
+    if isinstance(raw, socket.SocketIO):
+        own: Any = raw  # the file waits for as long as its socket says; its descriptor does not
+        timeout: float | None = own._sock.gettimeout()
+        return timeout is None or timeout > 0
+    descriptor = _descriptor(file)
+    return descriptor is None or os.name != "posix" or os.get_blocking(descriptor)
 
 
 def _check_turn(turn: int, shared: _Shared) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from mpflow.contents import Reading
-from mpflow.errors import WriteError
+from mpflow.errors import PartRef, WriteError
 from mpflow.payloads import Payload
 from mpflow.wire import BodyEnd, Encoder, PartBegin, PartData, PartEnd, WholePart
 
@@ -110,6 +110,10 @@ class Level:
             payload = await self._more()
         except StopAsyncIteration:
             self._more = None
+        except WriteError as error:
+            if error.part is None:
+                error.part = PartRef((*self._path, self._index + 1))
+            raise
         else:
             self._begin(payload)
 

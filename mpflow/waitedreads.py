@@ -10,12 +10,14 @@ import io
 import os
 import socket
 import stat
+from collections.abc import Callable
 from typing import Any, Final
 
-from anyio import wait_readable
+from anyio import BusyResourceError, wait_readable
 from anyio.lowlevel import checkpoint
 
 from mpflow.contents import RECEIVE_SIZE
+from mpflow.errors import WriteError
 from mpflow.openfiles import closed_file, inner_file
 
 __all__ = ["WaitedReading", "can_be_waited_for"]
@@ -34,7 +36,9 @@ def can_be_waited_for(file: Any) -> bool:
         return False
     raw = getattr(inner, "raw", inner)
     if type(raw) is socket.SocketIO:
-        return type(getattr(raw, "_sock", None)) is socket.socket
+        sock = getattr(raw, "_sock", None)
+        # One with a timeout of its own keeps it in its own reads.
+        return type(sock) is socket.socket and not sock.gettimeout()
     if type(raw) is not io.FileIO:
         return False
     mode = os.fstat(raw.fileno()).st_mode
@@ -49,8 +53,9 @@ class WaitedReading:
     unless somebody else who has it is quicker. Then it blocks until more comes.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, *, check: Callable[[], None]) -> None:
         self._file = file
+        self._check = check  # raises once another reading has begun
         self._begun = self._ended = False
 
     async def next(self) -> bytes:
@@ -68,10 +73,17 @@ class WaitedReading:
         if not self._begun:
             await checkpoint()
             self._begun = True
+            self._check()
             if held := _held(inner):
                 return held
         while True:
-            await _readable(inner)
+            try:
+                await _readable(inner)
+            except BusyResourceError as error:
+                raise WriteError(
+                    "expected the file for one writing, and another one waits for what comes of it"
+                ) from error
+            self._check()
             try:
                 data = os.read(inner.fileno(), RECEIVE_SIZE)
             except BlockingIOError:

@@ -255,3 +255,84 @@ async def test_a_pipe_that_is_closed_before_its_turn(stack: ExitStack, opened: s
 def test_a_device_at_a_path_may_wait_for_somebody() -> None:
     assert not FileAt(Path(os.devnull)).prompt
     assert FileAt(Path(__file__)).prompt
+
+
+# -- what does not block, and who else reads --------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["text", "subclass"])
+async def test_what_does_not_block_is_read_in_no_thread(kind: str) -> None:
+    """Nothing to give now would look like the end."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    file: Any = os.fdopen(ours, "r") if kind == "text" else Subclass(io.FileIO(ours))
+    with file, os.fdopen(theirs, "wb", buffering=0) as sending:
+        sending.write(b"first\n")
+        with pytest.raises(WriteError, match="expected a file that blocks") as caught:
+            await writer("before", file).as_bytes()
+        assert caught.value.part is not None
+        assert caught.value.part.path == (1,)
+
+
+async def test_a_socket_keeps_its_timeout() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0.05)
+        theirs.sendall(b"q")
+        with ours.makefile("rb") as file, pytest.raises(TimeoutError):
+            await writer(file).as_bytes()
+
+
+@pytest.mark.parametrize("kind", ["buffered", "raw"])
+async def test_another_writing_takes_over(kind: str) -> None:
+    ours, theirs = os.pipe()
+    with OPENED[kind](ours) as file, os.fdopen(theirs, "wb", buffering=0) as sending:
+        first = aiter(writer("in memory", file))
+        await begun(first)
+        sending.write(b"A" * 20_000)
+        assert await anext(first) == b"A" * 20_000
+        second = aiter(writer("in memory", file))
+        await begun(second)
+        sending.write(b"B" * 20_000)
+        assert await anext(second) == b"B" * 20_000
+        sending.write(b"C" * 20_000)
+        with pytest.raises(WriteError, match="another one has begun"):
+            await anext(first)
+        assert await anext(second) == b"C" * 20_000
+
+
+async def test_two_writings_wait_for_one_pipe() -> None:
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb") as file, os.fdopen(theirs, "wb", buffering=0):
+        first = aiter(writer("in memory", file))
+        await begun(first)
+        second = aiter(writer("in memory", file))
+
+        async def wait() -> None:
+            await anext(first)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            await begun(second)
+            with pytest.raises(WriteError, match="another one waits"):
+                await anext(second)
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+async def test_what_parts_gives_is_named_where_it_is_refused(inside: bool) -> None:
+    async def parts() -> AsyncIterator[Any]:
+        yield "a"
+        yield "b", {"X": "q\r\n"}
+
+    root = MultipartWriter(parts=parts())
+    if inside:
+        outer = MultipartWriter()
+        outer.append("before")
+        outer.append(root)
+        root = outer
+    with pytest.raises(WriteError, match="control character") as caught:
+        await root.as_bytes()
+    assert caught.value.part is not None
+    assert caught.value.part.path == ((1, 1) if inside else (1,))
