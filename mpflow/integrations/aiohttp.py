@@ -83,7 +83,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise  # of somebody else
         answer = answer_for(error)
         if answer is None:
-            raise ConnectionResetError("the client went away") from error
+            # Nobody hears it, and aiohttp notes that quietly: an exception it would log as a fault.
+            gone = web.Response(status=Problem.of(error).status)
+            gone.force_close()
+            return gone
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 
+import anyio
 import pytest
 from aiohttp import web
 
 from mpflow.integrations.aiohttp import dispatch, expect_later, flow, install
-from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem
+from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -54,3 +56,20 @@ class TestAiohttp(Contract):
             assert (reply.status_code, problem(reply)["status"]) == (507, 507)
             other = await client.get("/fail", params={"errno": errno.ENOENT})
             assert (other.status_code, other.headers["content-type"][:10]) == (500, "text/plain")
+
+    @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+    async def test_who_goes_away_is_no_fault(
+        self, demo: Demo, framing: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "aiohttp")
+        async with serving(self.make_app(demo)) as url:
+            port = int(url.rpartition(":")[2])
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                await self.begin(stream, "/typed", framing)
+                with anyio.fail_after(20):
+                    await demo.started.wait()
+            with anyio.fail_after(20):
+                await demo.ended.wait()
+        (line,) = (record for record in caplog.records if record.name.startswith("aiohttp"))
+        assert (line.name, line.levelname) == ("aiohttp.access", "INFO")
+        assert '"POST /typed HTTP/1.1" 400' in line.getMessage()
