@@ -135,6 +135,8 @@ async def test_who_has_it_uploads(tmp_path: Path, shown: str) -> None:
         ("http://elsewhere", basic(TOKEN), 403),
         ("http://h:2", basic(TOKEN), 403),
         ("null", basic(TOKEN), 403),
+        ("http://[", basic(TOKEN), 403),  # is no URL
+        ("http://[::1", basic(TOKEN), 403),
         ("http://elsewhere", BEARER, 200),  # no browser sends it by itself
     ],
 )
