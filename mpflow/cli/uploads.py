@@ -37,9 +37,11 @@ def parse_age(text: str) -> timedelta:
             f"expected a number and one of s, m, h, d, w, got {excerpt(text)}"
         )
     try:
-        return timedelta(**{_UNITS[found[2]]: int(found[1])})
+        age = timedelta(**{_UNITS[found[2]]: int(found[1])})
+        _ = datetime.now(UTC) - age  # the calendar begins with the year 1
     except OverflowError:
         raise argparse.ArgumentTypeError(f"expected a shorter time than {text}") from None
+    return age
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
