@@ -128,6 +128,8 @@ def _fault(options: argparse.Namespace) -> str | None:
     """What options say that cannot be; None if they are in order."""
     if (options.where is None) == (options.config is None):
         return "expected a DIR or a URL, or -c FILE with the routes"
+    if options.where == "":  # as a script's variable that is not set leaves it
+        return "expected a DIR or a URL, got ''; the current directory is '.'"
     if options.config is not None and options.max_bytes is not None:
         return "expected max_total_bytes in [limits] of FILE, got --max-bytes"
     if options.endpoint is not None and "://" not in (options.where or ""):

@@ -43,6 +43,7 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["nonsense"], "invalid choice: 'nonsense'"),
         (["serve"], "expected a DIR or a URL, or -c FILE with the routes"),
+        (["serve", ""], "expected a DIR or a URL, got ''"),
         (["serve", "inbox", "--backend", "curio"], "invalid choice: 'curio'"),
         (["serve", "inbox", "--bind", "8000"], "expected HOST:PORT"),
         (["serve", "inbox", "--bind", ":8000"], "expected HOST:PORT"),
