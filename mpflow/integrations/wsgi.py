@@ -55,6 +55,8 @@ _log: Final = logging.getLogger("mpflow.integrations")
 _providers: Final[dict[tuple[int, str], BlockingPortalProvider]] = {}
 """An event loop for each process and backend, which runs while a flow of any thread does."""
 
+_GONE: Final = "the client went away before the body was whole"
+
 _OWN: Final = ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH")
 """What servers make of `Content_Type:`, which is no header that WSGI speaks of."""
 
@@ -184,7 +186,12 @@ class _Receive:
         try:
             data = await self._body.receive(left)
         except OSError as error:  # gunicorn, Django, waitress: the connection is broken
-            raise ClientDisconnected("the client went away before the body was whole") from error
+            raise ClientDisconnected(_GONE) from error
+        except Exception as error:
+            meant = _unreadable(error)
+            if meant is None:
+                raise
+            raise meant from error
         if not data and left is not None:
             text = f"expected {self._length} bytes of body, got {self._received}"
             text += ": the client went away"
@@ -192,6 +199,28 @@ class _Receive:
                 text += ", or the body was read before (request.POST, request.form)"
             raise ClientDisconnected(text)
         return data
+
+
+def _unreadable(error: Exception) -> MultipartError | None:
+    """What a server means that raises `error` instead of a piece of the body; None for a bug.
+
+    A chunked body is taken apart as it is read, and servers tell a malformed one by exceptions of
+    their own (gunicorn), or by ValueError (cheroot, eventlet). Other exceptions of Python's own
+    are somebody's bug.
+    """
+    if isinstance(error, EOFError):
+        return ClientDisconnected(_GONE)
+    kind = type(error)
+    is_pythons = kind.__module__ == "builtins" and kind is not ValueError
+    if is_pythons or isinstance(error, MultipartError):
+        return None
+    # gunicorn's ChunkMissingTerminator has what stood in its place: nothing, or no more than a CR,
+    # where the body ends.
+    term: object = getattr(error, "term", None)
+    if isinstance(term, bytes) and b"\r\n".startswith(term):
+        return ClientDisconnected(_GONE)
+    # Its text is not told: nobody knows what it speaks of.
+    return MalformedBody(f"expected a body that the server can read, got {kind.__name__}")
 
 
 def _scope(environ: Environ) -> dict[str, Any]:

@@ -357,13 +357,50 @@ def test_a_connection_that_breaks_is_a_client_that_went_away() -> None:
     assert isinstance(caught.value.__cause__, ConnectionResetError)
 
 
-def test_what_else_a_server_raises_comes_out_as_it_is() -> None:
-    class Broken(io.RawIOBase):
-        def read(self, size: int = -1) -> bytes:
-            raise ZeroDivisionError
+class BadChunk(Exception):
+    """What a server raises of a chunked body, with what stood where a chunk should have ended."""
 
-    with pytest.raises(ZeroDivisionError):
-        wsgi.dispatch(Phases().router, environ(**{"wsgi.input": Broken()}))
+    def __init__(self, term: object) -> None:
+        super().__init__("secret")
+        self.term = term
+
+
+class Raising(io.RawIOBase):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def read(self, size: int = -1) -> bytes:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "meant"),
+    [
+        (BadChunk(b"zz"), MalformedBody),
+        (BadChunk(None), MalformedBody),
+        (ValueError("secret"), MalformedBody),
+        (BadChunk(b""), ClientDisconnected),
+        (BadChunk(b"\r"), ClientDisconnected),
+        (EOFError(), ClientDisconnected),
+    ],
+)
+def test_what_a_server_raises_of_a_body_is_the_clients(
+    error: Exception, meant: type[Exception]
+) -> None:
+    with pytest.raises(meant) as caught:
+        wsgi.dispatch(Phases().router, environ(**{"wsgi.input": Raising(error)}))
+    assert type(caught.value) is meant
+    assert caught.value.__cause__ is error
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), TypeError(), UnicodeError(), Rejected(402, "no")]
+)
+def test_what_else_is_raised_comes_out_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        wsgi.dispatch(Phases().router, environ(**{"wsgi.input": Raising(error)}))
+    assert caught.value is error
 
 
 # -- answers ----------------------------------------------------------------------------------

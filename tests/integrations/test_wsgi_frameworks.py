@@ -132,6 +132,46 @@ def test_a_client_that_goes_away_leaves_nothing(
     assert server.files() == before
 
 
+@pytest.mark.parametrize("framework", ["django", "flask"])
+@pytest.mark.parametrize(
+    ("broken", "errors"),
+    [
+        # The development server tells all of them as a connection that broke.
+        (b"zz\r\n", {"MalformedBody", "ClientDisconnected"}),
+        (b"3\r\nabcdef\r\n", {"MalformedBody", "ClientDisconnected"}),
+        (b"ff\r\nabc", {"ClientDisconnected"}),
+        (b"3\r\nabc", {"ClientDisconnected"}),
+        (b"3\r\nabc\r", {"ClientDisconnected"}),
+        (b"", {"ClientDisconnected"}),
+    ],
+)
+def test_a_chunked_body_that_breaks_off_or_is_malformed(
+    server: Server, token: dict[str, str], framework: str, broken: bytes, errors: set[str]
+) -> None:
+    before, logged = server.files(), server.log.stat().st_size
+    data = body([TITLE, FILE])[:5000]
+    lines = [
+        f"POST /{framework}/upload HTTP/1.1",
+        "Host: a",
+        f"Content-Type: {content_type_of()}",
+        "Transfer-Encoding: chunked",
+        *(f"{name}: {value}" for name, value in token.items()),
+    ]
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
+        client.sendall("\r\n".join([*lines, "\r\n"]).encode())
+        client.sendall(b"%x\r\n%b\r\n%b" % (len(data), data, broken))
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while more := client.recv(65536):
+            answer += more
+    head, _, told = answer.partition(b"\r\n\r\n")
+    assert b" 400 " in head.partition(b"\r\n")[0]
+    assert b"application/problem+json" in head
+    assert any(error.encode() in told for error in errors), told
+    assert b"Traceback" not in server.log.read_bytes()[logged:]
+    assert server.files() == before
+
+
 # -- CSRF -------------------------------------------------------------------------------------
 
 
