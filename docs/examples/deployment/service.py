@@ -10,7 +10,8 @@ No process has anything that another one needs. Each file of an upload becomes a
 own, and they are completed one after the other; so an upload counts from the moment on at which
 its manifest is there, which is put last, and only where there is none. A process that is killed at
 any moment leaves an upload with a manifest and all its objects, or one that nobody sees. What is
-left of that is removed by `mpflow uploads --abort` and by sweep.py.
+left of that is removed by `mpflow uploads --abort` and by sweep.py. A try that is refused at its
+end deletes its objects itself, but never where its own manifest may stand.
 
 Credentials, region and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, ...).
 
@@ -25,13 +26,12 @@ import json
 import os
 import re
 import secrets
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import obstore
-from anyio import to_thread
-from obstore.exceptions import AlreadyExistsError
+from anyio import CancelScope, move_on_after, to_thread
 from obstore.store import from_url
 
 from mpflow import Flow, Limits, Problem, Rejected, Route, Router
@@ -39,11 +39,39 @@ from mpflow.integrations.asgi import Answer, Exchange, Receive, Scope, Send, Upl
 from mpflow_handlers import Digest, Discard, ObjectStore, Stored, Tee
 
 ID = re.compile(r"/uploads/([0-9A-Za-z-]{16,64})")
+CLEANUP = 10.0
+"""Seconds that a client waits at most while the objects of its try are deleted."""
 
 
 def manifest_of(upload: str) -> str:
     """The key of the object that makes an upload count."""
     return f"manifests/{upload}.json"
+
+
+def publish(store: Any, upload: str, manifest: bytes) -> None:
+    """Put the manifest. `Rejected` where that of another try stands, so that this never will.
+
+    Any other failure leaves it open whether the manifest stands, or still will.
+    """
+    key = manifest_of(upload)
+    try:
+        obstore.put(store, key, manifest, mode="create")
+    except Exception:
+        # Where an answer was lost, the manifest that is there may be this one. No two tries have
+        # the same: each names keys of its own.
+        there: bytes | None = None
+        with suppress(Exception):
+            there = bytes(obstore.get(store, key).bytes())
+        if there is None:
+            raise  # also where none is there: a put whose answer was lost may still come through
+        if there != manifest:
+            raise Rejected(409, "this upload is there already") from None
+
+
+def remove(store: Any, place: str) -> None:
+    """Delete what one try has stored."""
+    for page in obstore.list(store, prefix=f"{place}/"):
+        obstore.delete(store, [found["path"] for found in page])
 
 
 @attrs.define(eq=False)
@@ -102,17 +130,28 @@ class Service:
 
     async def finish(self, flow: Flow) -> Answer:
         """The body is whole, and all of it is in the store where nobody sees it."""
-        await flow.commit()
         stored = [(one, digests["sha256"]) for one, digests in flow.results.all(self.files)]
         told = [{"key": one.key, "size": one.size, "sha256": sha256} for one, sha256 in stored]
-        upload = stored[0][0].key.split("/")[1]
+        place = stored[0][0].key.rpartition("/")[0]
+        upload = place.split("/")[1]
         manifest = json.dumps({"files": told}).encode()
-        put = partial(obstore.put, self.store, manifest_of(upload), manifest, mode="create")
         try:
-            await to_thread.run_sync(put)
-        except AlreadyExistsError:
-            raise Rejected(409, "this upload is there already") from None
+            await flow.commit()
+        except BaseException:  # there will be no manifest
+            await self.discard(place)
+            raise
+        try:
+            with CancelScope(shield=True):  # what is committed is published
+                await to_thread.run_sync(publish, self.store, upload, manifest)
+        except Rejected:
+            await self.discard(place)
+            raise
         return Answer.json(201, {"upload": upload, "files": told})
+
+    async def discard(self, place: str) -> None:
+        """Delete the objects of a try that will never count. What stays is left to sweep.py."""
+        with move_on_after(CLEANUP, shield=True), suppress(Exception):
+            await to_thread.run_sync(remove, self.store, place, abandon_on_cancel=True)
 
 
 app = Service(from_url(os.environ.get("UPLOADS_URL", "memory:///")))
