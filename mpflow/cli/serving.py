@@ -22,7 +22,7 @@ from mpflow.cli.expecting import asks_lazily, serve_lazily
 if TYPE_CHECKING:
     from mpflow.cli.app import App
 
-__all__ = ["Serve", "load_server", "serve"]
+__all__ = ["Serve", "load_server", "serve", "server_config"]
 
 ANSWERING: Final = 3.0
 """Seconds for the answers to uploads that were ended, before connections are cut."""
@@ -57,8 +57,14 @@ async def serve(
 
             async def run_server() -> None:
                 # In a task of its own: on asyncio hypercorn leaves its task marked as cancelled.
-                config = _config(listener)
-                await server(asks_lazily(app), config, shutdown_trigger=stop.wait)
+                config = server_config(listener)
+                try:
+                    await server(asks_lazily(app), config, shutdown_trigger=stop.wait)
+                except Exception:
+                    # On asyncio, where it is cancelled while it waits for its connections, it
+                    # asks for their outcome all the same, and that is an InvalidStateError.
+                    if not tasks.cancel_scope.cancel_called:
+                        raise
                 tasks.cancel_scope.cancel()
 
             async def end() -> None:
@@ -103,10 +109,13 @@ def _say_what_is_waited_for(uploads: int, grace: float) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _config(listener: socket.socket) -> Any:
+def server_config(listener: socket.socket) -> Any:
+    """The settings of hypercorn, which takes the listener over."""
     config = import_module("hypercorn.config").Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = ANSWERING
     config.include_server_header = False
+    # With a handler of its own what it logs would be there twice: for the root's, too.
+    config.errorlog = logging.getLogger("hypercorn.error")
     config.loglevel = "WARNING"  # it says itself where it listens, by the address alone
     return config

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 import sys
 
 from mpflow import CommitFailed, ServiceFailed
 from mpflow.cli.log import make_handler
+from mpflow.cli.serving import server_config
 
 
 def said(error: Exception) -> str:
@@ -52,3 +54,12 @@ def test_a_record_of_no_error_is_as_it_is() -> None:
     record = logging.LogRecord("x", logging.WARNING, "", 0, "odd", (), None)
     make_handler(stream).handle(record)
     assert stream.getvalue() == "mpflow: WARNING: odd\n"
+
+
+def test_what_the_server_logs_is_there_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = server_config(listener)
+    with socket.socket(fileno=int(config.bind[0].removeprefix("fd://"))):
+        logger = config.log.error_logger
+    assert logger.propagate
+    assert logger.handlers == []

@@ -98,6 +98,25 @@ def test_a_second_signal_rolls_back(service: Service) -> None:
     assert not [name for name in service.files() if name.startswith(".mpflow-")]
 
 
+def test_a_third_signal_leaves_the_connections(service: Service) -> None:
+    address = service.host, service.port
+    with (
+        service.upload(HEAD + bytes(2 * MIB), length=LENGTH),
+        socket.create_connection(address, timeout=PATIENCE) as idle,
+    ):
+        idle.sendall(b"POST / HTTP/1.1\r\n")  # the server would wait for the rest
+        service.until(lambda: under_way(service))
+        service.process.send_signal(signal.SIGTERM)
+        refused(service)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)  # into the server's own wait for its connections, of 3 s
+        assert service.stop(signal.SIGTERM) == 0
+    assert service.files() == []
+    assert service.stderr().splitlines() == [
+        "mpflow serve: ending; an upload may go on for 1e+09 s, or until the next signal"
+    ]
+
+
 @pytest.mark.parametrize("grace", ["0", "0.2"])
 def test_the_grace_has_an_end(backend: str, tmp_path: Path, grace: str) -> None:
     with (
