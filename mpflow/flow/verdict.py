@@ -74,7 +74,6 @@ class Verdict:
         something outside by then, a worker thread say, has `GRACE` seconds more; one with a flow
         inside that is about to fail is waited for, up to `MAX_GRACE`.
         """
-        self.stir(fails=True)
         before: object = None
         quiet = passes = 0
         until: float | None = None
@@ -88,7 +87,7 @@ class Verdict:
             passes += 1
             if passes > 2 and not now:
                 return
-            self.stir()
+            self.stir(fails=True)  # each time: a flow inside may have said that it is over
             if quiet < QUIET_PASSES and passes <= MAX_PASSES:
                 await cancel_shielded_checkpoint()
                 continue
