@@ -7,11 +7,13 @@ Must not know: options, what is served.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -26,6 +28,12 @@ __all__ = ["Serve", "load_server", "serve", "server_config"]
 
 ANSWERING: Final = 3.0
 """Seconds for the answers to uploads that were ended, before connections are cut."""
+
+_CUT: Final = ANSWERING + 1.0
+"""Seconds until hypercorn, which waits for its connections on some Pythons, is left alone."""
+
+_FORCED: Final = 2 * ANSWERING
+"""Seconds until the process ends whatever its threads do: a store may take minutes to fail."""
 
 Serve: TypeAlias = Callable[..., Awaitable[None]]
 
@@ -45,7 +53,8 @@ async def serve(
 
     The first signal refuses new uploads, and gives those under way `grace` seconds. The second
     rolls them back, the third leaves the connections. One that is ignored stays so, as SIGINT is in
-    a shell's job in the background; once all is over, none is heard any more.
+    a shell's job in the background; once all is over, none is heard any more. The process is to end
+    then: where threads that wait for a disk or a store keep it, it is ended with exit code 1.
     """
     stop = anyio.Event()
     heard = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
@@ -78,8 +87,8 @@ async def serve(
                 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
                 app.stop()
                 stop.set()
-                # hypercorn waits for its connections, as long as they please, on some Pythons.
-                tasks.cancel_scope.deadline = anyio.current_time() + 2 * ANSWERING
+                tasks.cancel_scope.deadline = anyio.current_time() + _CUT
+                _end_by_force_in(_FORCED)
 
             print(started, flush=True)
             tasks.start_soon(run_server)
@@ -87,6 +96,7 @@ async def serve(
             async for _ in signals:
                 if stop.is_set():
                     tasks.cancel_scope.cancel()
+                    _end_by_force_in(ANSWERING)
                 elif ending:
                     finish()
                 else:
@@ -100,6 +110,23 @@ def _ignore(signals: Sequence[signal.Signals]) -> None:
     """The process is about to end by itself."""
     for number in signals:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _end_by_force_in(seconds: float) -> None:
+    """End the process then, if it is still there.
+
+    No event loop can: a commit in a thread is waited for, and Python joins the others at its end.
+    """
+
+    def end() -> None:
+        line = "mpflow serve: ended while a disk or a store did not answer; see what is left there"
+        with suppress(OSError):
+            os.write(2, f"{line}\n".encode())  # another thread may hold the lock of sys.stderr
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def _say_what_is_waited_for(uploads: int, grace: float) -> None:

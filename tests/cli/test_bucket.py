@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,8 @@ from mpflow.cli.inbox import Inbox
 from mpflow.cli.sinks import Bucket as Sink
 from mpflow.cli.sinks import is_url, open_sink
 from mpflow.testing import PartSpec, body, nested
-from tests.cli.service import BACKENDS, Service, running
-from tests.objects import Bucket, moto
+from tests.cli.service import BACKENDS, PATIENCE, Service, running
+from tests.objects import Bucket, Fault, moto
 
 MIB = 1024 * 1024
 HEAD = b'--boundary\r\nContent-Disposition: form-data; name="f"; filename="big.bin"\r\n\r\n'
@@ -104,6 +107,39 @@ def test_a_signal_leaves_nothing(service: Service, bucket: Bucket) -> None:
         service.until(lambda: bucket.uploads())
         assert service.stop() == 0
     assert bucket.left() == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("size", "signals"), [(3, 1), (12 * MIB, 3)], ids=["commit, one", "parts, three"]
+)
+def test_a_store_that_hangs_keeps_nobody(
+    service: Service, bucket: Bucket, size: int, signals: int
+) -> None:
+    """It takes a request and never answers; obstore alone would wait for minutes."""
+    hung, over = threading.Event(), threading.Event()
+
+    def hang(method: str, path: str) -> Fault:
+        if method == "PUT":
+            hung.set()
+            over.wait(3 * PATIENCE)
+            return 503
+        return None
+
+    bucket.fault = hang
+    data = HEAD + bytes(size) + b"\r\n--boundary--\r\n"
+    try:
+        with service.upload(data, length=len(data)):
+            assert hung.wait(PATIENCE)
+            for _ in range(signals - 1):
+                service.process.send_signal(signal.SIGTERM)
+                time.sleep(0.2)  # two that are pending are one
+            assert service.stop(signal.SIGTERM) == 1
+    finally:
+        over.set()
+    assert service.stderr().splitlines()[-1] == (
+        "mpflow serve: ended while a disk or a store did not answer; see what is left there"
+    )
+    assert "Traceback" not in service.stderr()
 
 
 def test_a_store_that_fails_is_a_502_that_names_nothing(service: Service, bucket: Bucket) -> None:
