@@ -26,7 +26,7 @@ SLOW: Final = 0.5
 """Seconds for one piece, below and above which the next one is larger or smaller."""
 
 PATIENCE: Final = 2.0
-"""Seconds for a read that is under way when nobody wants it any more."""
+"""Seconds from its start for a read that is under way when nobody wants it any more."""
 
 
 class Pieces:
@@ -44,6 +44,7 @@ class Pieces:
         self._next: tuple[int, Future[bytes], anyio.Event] | None = None
         self._thread: threading.Thread | None = None
         self._is_closed = False
+        self._start = 0.0  # of the latest read
         self._idle = threading.Event()  # no read is under way
         self._idle.set()
 
@@ -59,7 +60,7 @@ class Pieces:
             )
             self._thread.start()
         self._idle.clear()
-        start = time.monotonic()
+        start = self._start = time.monotonic()
         self._wanted.release()
         await came.wait()
         took = time.monotonic() - start
@@ -70,11 +71,14 @@ class Pieces:
         return outcome.result()
 
     def close(self) -> None:
-        """Read no more. A read under way is waited for, but not for long."""
+        """Read no more. A read under way is waited for, but not for long.
+
+        One that has taken long already is given up: after a timeout, nothing is to come.
+        """
         self._is_closed = True
         self._wanted.release()
         # Two threads must not read at once: what the server does next is to read on by itself.
-        self._idle.wait(PATIENCE)
+        self._idle.wait(max(0.0, self._start + PATIENCE - time.monotonic()))
 
     def _run(self, token: Any) -> None:
         while True:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from mpflow.integrations.exchange import Linger
+from mpflow.integrations.exchange import HURRIED_SECONDS, Linger
 
 __all__ = ["Lingering", "WsgiApp"]
 
@@ -26,7 +26,8 @@ class Lingering:
 
     An answer that comes before the body was read, a 413 say, is lost on some servers to clients
     that write all of it before they read. So what still comes is read and thrown away within
-    `linger`, once the answer has gone out and before it ends.
+    `linger`, once the answer has gone out and before it ends. Behind a 408 it is half a second:
+    who was silent for too long is not waited for once more.
     """
 
     app: WsgiApp
@@ -35,22 +36,32 @@ class Lingering:
     def __call__(self, environ: MutableMapping[str, Any], start_response: Any) -> Iterable[bytes]:
         body = Watched(environ["wsgi.input"], _length(environ))
         environ["wsgi.input"] = body
-        answer = self.app(environ, start_response)
+        statuses: list[str] = []
+
+        def start(status: str, *others: Any, **named: Any) -> Any:
+            statuses.append(status)
+            return start_response(status, *others, **named)
+
+        answer = self.app(environ, start)
         # As it is where it can be: it may be a file, which some servers send in a quicker way.
-        return answer if body.ended else _Lingered(answer, body, self.linger)
+        return answer if body.ended else _Lingered(answer, body, self.linger, statuses)
 
 
 class _Lingered:
     """The pieces of an answer, and the end of the body before its own end."""
 
-    def __init__(self, answer: Iterable[bytes], body: Watched, linger: Linger) -> None:
+    def __init__(
+        self, answer: Iterable[bytes], body: Watched, linger: Linger, statuses: list[str]
+    ) -> None:
         self._answer = answer
         self._body = body
         self._linger = linger
+        self._statuses = statuses  # which the answer has started with: the last one counts
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._answer
-        self._body.discard(self._linger)
+        is_timeout = self._statuses[-1:] and self._statuses[-1].startswith("408")
+        self._body.discard(self._linger, HURRIED_SECONDS if is_timeout else None)
 
     def close(self) -> None:
         close = getattr(self._answer, "close", None)
@@ -93,9 +104,13 @@ class Watched:
                 self.ended = self.ended or self._left == 0
         return data
 
-    def discard(self, linger: Linger) -> None:
-        """Read on and throw away, within bounds. A read that takes longer is left alone."""
+    def discard(self, linger: Linger, most: float | None = None) -> None:
+        """Read on and throw away, within bounds. A read that takes longer is left alone.
+
+        `most` are the seconds that it may take at most, whatever `linger` says.
+        """
         size, seconds = linger.bounds(self._left)
+        seconds = seconds if most is None else min(seconds, most)
         thread = threading.Thread(
             target=self._discard, args=(size,), daemon=True, name="mpflow-linger"
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -29,7 +31,7 @@ from mpflow import (
     TruncatedBody,
     UnsupportedCoding,
 )
-from mpflow.integrations import pieces, wsgi
+from mpflow.integrations import pieces, wsgi, wsgi_linger
 from mpflow.integrations.exchange import Linger
 from mpflow.testing import PartSpec, body, content_type_of
 
@@ -280,6 +282,24 @@ def test_a_client_that_says_nothing_is_not_waited_for(backend: str) -> None:
     stuck.gone.set()
 
 
+def test_a_read_that_took_too_long_is_not_waited_for_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only one that has begun a moment ago is."""
+    passed = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: passed[0])
+    monkeypatch.setattr(pieces, "time", clock)
+    monkeypatch.setattr(pieces, "PATIENCE", 50.0)
+    stuck = Stuck(BODY[:-20], lambda: passed.append(passed.pop() + 50.0))
+    begun = time.monotonic()
+    with pytest.raises(LimitExceeded):
+        wsgi.dispatch(
+            Phases(limits=Limits(idle_timeout=0.05)).router, environ(**{"wsgi.input": stuck})
+        )
+    assert time.monotonic() - begun < 25
+    stuck.gone.set()
+
+
 # -- the body ---------------------------------------------------------------------------------
 
 
@@ -461,6 +481,24 @@ def test_what_nobody_wants_is_read_within_bounds(length: str, chunked: bool, rea
 def test_a_client_that_says_nothing_is_not_lingered_for() -> None:
     stuck = Stuck(bytes(200))
     lingering(stuck)
+    stuck.gone.set()
+
+
+def test_a_client_that_timed_out_is_not_lingered_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wsgi_linger, "HURRIED_SECONDS", 0.01)
+    stuck = Stuck(b"")
+    started: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        return wsgi.respond(LimitExceeded("idle_timeout", 2, status=408), start_response)
+
+    lingering = wsgi.Lingering(app, Linger(known_seconds=50))
+    begun = time.monotonic()
+    given = environ(**{"wsgi.input": stuck})
+    answer = lingering(given, lambda status, headers: started.append(status))
+    assert b"idle_timeout" in b"".join(answer)
+    assert started == ["408 Request Timeout"]
+    assert time.monotonic() - begun < 25
     stuck.gone.set()
 
 
