@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ def test_another_program_keeps_its_traceback(tmp_path: Path) -> None:
     for word in ("mpflow", "-m", "other"):
         done = subprocess.run(
             [sys.executable, "-m", "another.tool", word],
-            cwd=tmp_path, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path,
+            capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == -signal.SIGINT
         assert done.stderr.rstrip().endswith("KeyboardInterrupt")
