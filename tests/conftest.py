@@ -1,4 +1,4 @@
-"""What every test shares: the backends, and hypothesis' profiles.
+"""What tests share: the backends, hypothesis' profiles, an S3 server.
 
 Knows: on what the suite runs. Must not know: anything of mpflow but its virtual clock.
 
@@ -12,12 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.clock import VirtualBackend
+
+if TYPE_CHECKING:
+    from tests.objects import Bucket
 
 # The backend's fixture is made once a test, not once an example; nothing in it changes between
 # two examples, so the health check has nothing to warn about.
@@ -53,3 +56,22 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         # They are made of what was downloaded, so that they must be asked for by name.
         return None if "conformance" in asked.replace("not conformance", "") else True
     return None if wants_clients or collection_path.name not in ("clients", "peers") else True
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[int]:
+    """The port of an S3 server that the tests of a process share."""
+    from tests.objects import moto  # only now: most tests need none
+
+    with moto() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(s3: int) -> Iterator[Bucket]:
+    """An empty bucket of its own for each test."""
+    from tests.objects import Bucket
+
+    made = Bucket(s3)
+    yield made
+    made.close()

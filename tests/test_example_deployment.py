@@ -10,7 +10,6 @@ import json
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +22,7 @@ import pytest
 
 from mpflow.testing import PartSpec, body, content_type_of
 from tests.http import serving
-from tests.objects import Bucket, Fault, moto
+from tests.objects import Bucket, Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -43,19 +42,6 @@ def example() -> ModuleType:
     sys.modules["deployed_service"] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[int]:
-    with moto() as port:
-        yield port
-
-
-@pytest.fixture
-def bucket(s3: int) -> Iterator[Bucket]:
-    made = Bucket(s3)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import random
 import sys
-from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +21,7 @@ import pytest
 from mpflow import Rejected
 from mpflow.testing import Chunked, part
 from tests.http import serving
-from tests.objects import Bucket, moto
+from tests.objects import Bucket
 
 pytestmark = pytest.mark.anyio
 
@@ -41,19 +40,6 @@ def example() -> ModuleType:
     sys.modules["s3_upload"] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[int]:
-    with moto() as port:
-        yield port
-
-
-@pytest.fixture
-def bucket(s3: int) -> Iterator[Bucket]:
-    made = Bucket(s3)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ class Upload:
             if answer is not None:
                 await exchange.answer(answer)
         else:
-            raise NotImplementedError(f"expected http, got {scope['type']!r}")
+            raise ValueError(f"expected an ASGI scope of http, got {scope['type']!r}")
 
     async def take(self, exchange: Exchange) -> Answer | None:
         """Dispatch one request; the answer, None where nobody is there to hear it."""

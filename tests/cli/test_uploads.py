@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from mpflow.cli import main
 from tests.cli.command import COMMAND, PATIENCE
-from tests.objects import Bucket, moto
+from tests.objects import Bucket
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -24,19 +24,6 @@ CREDENTIALS = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[int]:
-    with moto() as port:
-        yield port
-
-
-@pytest.fixture
-def bucket(s3: int) -> Iterator[Bucket]:
-    made = Bucket(s3)
-    yield made
-    made.close()
 
 
 def begin(bucket: Bucket, *keys: str) -> None:

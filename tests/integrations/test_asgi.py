@@ -348,7 +348,7 @@ async def test_websockets_are_refused() -> None:
 
 async def test_other_protocols_are_an_error() -> None:
     client = Client()
-    with pytest.raises(NotImplementedError, match="expected http, got 'smtp'"):
+    with pytest.raises(ValueError, match="expected an ASGI scope of http, got 'smtp'"):
         await Upload(Router())({"type": "smtp"}, client.receive, client.send)
 
 
