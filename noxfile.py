@@ -199,7 +199,8 @@ def fuzz(session: nox.Session) -> None:
     env = {"HYPOTHESIS_PROFILE": "long"}
     # Those of clients need what only their own session installs, and have no properties.
     left_out = [f"--ignore=tests/{name}" for name in ("clients", "conformance", "peers")]
-    session.run("pytest", "-m", "hypothesis", "tests", *left_out, *session.posargs, env=env)
+    run = ("pytest", "-m", "hypothesis", "tests", *left_out, *PARALLEL)
+    session.run(*run, *session.posargs, env=env)
 
 
 @nox.session

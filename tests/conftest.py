@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _CALM = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 settings.register_profile("ci", deadline=None, suppress_health_check=_CALM)
 settings.register_profile(
-    "long", deadline=None, suppress_health_check=_CALM, max_examples=5000, print_blob=True
+    "long", deadline=None, suppress_health_check=_CALM, max_examples=2000, print_blob=True
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
