@@ -50,6 +50,11 @@ async def test_a_file_that_became_shorter(tmp_path: Path) -> None:
         await writer.as_bytes()
 
 
+def held(path: Path) -> list[Path]:
+    """The process's descriptors of a file."""
+    return [fd for fd in Path("/proc/self/fd").iterdir() if fd.resolve() == path.resolve()]
+
+
 async def test_an_answer_that_is_dropped_half_way_keeps_no_descriptor(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(300_000))
@@ -59,4 +64,4 @@ async def test_an_answer_that_is_dropped_half_way_keeps_no_descriptor(tmp_path: 
                 break
     gc.collect()
     # Only of this file: what other tests left to the collector goes at the same time.
-    assert not [fd for fd in Path("/proc/self/fd").iterdir() if fd.resolve() == path.resolve()]
+    assert not held(path)
