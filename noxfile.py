@@ -6,6 +6,7 @@ pyproject.toml.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tarfile
@@ -20,7 +21,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 MESSAGES = ["httpx2>=2", "niquests>=3.15"]
 # A file of tests to a process: the whole suite in half the time on two processors.
 PARALLEL = ["-n", "auto", "--dist", "loadfile"]
-DEFAULT = ["tests", "lint", "types", "layers", "docs", "package"]
+DEFAULT = ["tests", "lint", "types", "layers", "docs", "package", "guard"]
 # Whose bodies we read, and who reads ours: tests/peers.
 PEERS = [
     "django>=5.2,<6",
@@ -157,6 +158,18 @@ def package(session: nox.Session) -> None:
         *PARALLEL,
         env={"MPFLOW_WHEEL": str(wheel), "PYTHONSAFEPATH": "1"},
     )
+
+
+@nox.session
+def guard(session: nox.Session) -> None:
+    """What a few small jobs cost, counted and not timed, against stored budgets (`-- --store`).
+
+    The system has to have valgrind (Debian: valgrind); without it instructions are not counted.
+    """
+    # Counted with the versions of the budgets: what others do differently is not our work.
+    budgets = json.loads((ROOT / "tests/benchmarks/guard/budgets.json").read_text("utf-8"))
+    session.install("-e", ".[trio]", *(f"{name}=={v}" for name, v in budgets["with"].items()))
+    session.run("python", "-m", "tests.benchmarks.guard", *session.posargs)
 
 
 @nox.session
