@@ -11,7 +11,6 @@ from typing import Any
 import attrs
 
 from mpflow.errors import LimitExceeded, MultipartError, NoRoute, SurplusPart, excerpt
-from mpflow.flow.record import Record
 from mpflow.info import PartInfo
 from mpflow.router import RouteTable
 from mpflow.routes import Route
@@ -61,17 +60,16 @@ class Admission:
             self._singles.add(route.key)
         return route
 
-    def check_size(self, record: Record, most: int | None) -> LimitExceeded | None:
-        """Of a part past its route's `max_bytes`, or past `most`: raise, or give its failure."""
-        own = record.route.max_bytes
+    def too_large(
+        self, route: Route[Any], info: PartInfo, size: int, most: int | None
+    ) -> LimitExceeded | None:
+        """The failure of a part that is past its route's `max_bytes`, or past `most`."""
+        own = route.max_bytes
         limit = most if own is None else own
-        if limit is None or record.size <= limit or record.over is not None:
+        if limit is None or size <= limit:
             return None
         error = LimitExceeded("max_part_bytes" if own is None else "max_bytes", limit)
-        error.part = record.info.ref
-        if own is None or record.route.on_error != "collect":
-            raise error
-        record.over = error
+        error.part = info.ref
         return error
 
     def missing(self) -> list[str]:

@@ -26,7 +26,7 @@ class Channel:
     piece. A receiver that is gone costs nothing: what is sent to it is dropped.
     """
 
-    __slots__ = ("_closed", "_ended", "_error", "_item", "_pieces", "_room", "_watch")
+    __slots__ = ("_closed", "_ended", "_error", "_item", "_pieces", "_room", "_watch", "told")
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -35,6 +35,8 @@ class Channel:
         self._error: BaseException | None = None
         self._item: anyio.Event | None = None
         self._room: anyio.Event | None = None
+        self.told: BaseException | None = None
+        """What the receiver was given in place of the end."""
 
     # -- the pump's end -----------------------------------------------------------------------
 
@@ -78,6 +80,7 @@ class Channel:
             if self._closed:
                 raise anyio.ClosedResourceError("the handler has answered: its part is closed")
             if self._error is not None:
+                self.told = self._error
                 raise self._error
             if self._ended:
                 raise anyio.EndOfStream

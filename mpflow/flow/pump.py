@@ -230,16 +230,20 @@ class Pump(Transaction):
         except NeedBytes:
             sniffed = attrs.evolve(part.info, sniffed=data, sniffed_whole=True)
             route = self._admission.route(sniffed)
+        if (route.max_bytes is not None or self._reader.part_bytes_allowed) and (
+            self._admission.too_large(route, part.info, len(data), self._most())
+        ):
+            # Its handler is called with what fits, as if more of it came later.
+            channel, info = Channel(self._watch), attrs.evolve(part.info, size=None)
+            part = self._reader.part_class(info, channel, level=self._reader)
+            self._open_part(part, route, channel)
+            return
         record = self._record(part, route, None)
         if record.wants is not None and record.spooled:
             self._open_record(record)
             return
         record.size = len(data)
         record.whole_at = 0.0
-        if route.max_bytes is not None or self._reader.part_bytes_allowed:
-            self._check_size(record)
-        if record.settled:
-            return
         if record.wants is None and self._reporter is None:
             self._crew.submit(record)  # what most are
         else:
@@ -312,14 +316,17 @@ class Pump(Transaction):
         assert record is not None
         record.size += len(data)
         if record.over is None:
-            self._check_size(record)
-            if record.over is not None and record.settled:
-                self._take_back(record, record.over)
+            error = self._admission.too_large(record.route, record.info, record.size, self._most())
+            if error is not None:
+                await self._on_too_large(record, data, error)
         if self._reporter is not None:
             self._reporter.progress(record)
         if self._keeping is not None:
             await self._keep(record, data)
             return
+        await self._put(record, data)
+
+    async def _put(self, record: Record, data: bytes) -> None:
         assert record.channel is not None
         for start in range(0, len(data), CHANNEL_SIZE):
             piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
@@ -398,17 +405,24 @@ class Pump(Transaction):
         """Bytes of a part whose route says nothing."""
         return self._reader.budget.limits.max_part_bytes
 
-    def _check_size(self, record: Record) -> None:
-        """End the flow for a part that is too large, or fail the part where its route collects."""
-        error = self._admission.check_size(record, self._most())
-        if error is None or record.settled:
-            return
-        if record.channel is not None:
+    async def _on_too_large(self, record: Record, data: bytes, error: LimitExceeded) -> None:
+        """End the flow for a part that is too large, or fail the part where its route collects.
+
+        First its handler gets what fits, however the body is cut: it may fail over that.
+        """
+        assert error.value is not None
+        fits = len(data) - record.size + int(error.value)
+        if fits > 0 and record.channel is not None:
+            await self._put(record, data[:fits])
+        if error.limit != "max_bytes" or record.route.on_error != "collect":
+            raise error
+        record.over = error
+        if record.settled:
+            self._take_back(record, error)
+        elif record.channel is not None:
             record.channel.fail(error)
-        elif record.held_back:
-            self._crew.fail(record, error)
         else:
-            self._crew.refuse(record, error)
+            self._crew.fail(record, error)
 
     def _take_back(self, record: Record, error: LimitExceeded) -> None:
         """A part that was answered, or collected, turns out to be too large: that is its failure.

@@ -50,7 +50,7 @@ class Verdict:
         factory=list[tuple[Record, BaseException]]
     )
     poisoned: set[Record] = attrs.field(factory=set[Record])
-    """Records whose parts will never be whole: what they fail with says nothing new."""
+    """Records whose parts will never be whole: what they make of that says nothing new."""
     _noted: int = 0
     is_final: bool = False
     """Set once it is judged: what fails from then on is a note at most."""
@@ -60,7 +60,7 @@ class Verdict:
 
     def add(self, record: Record, error: BaseException) -> bool:
         """A handler failed; whether that counts."""
-        if self.is_final or record in self.poisoned:
+        if self.is_final or (record in self.poisoned and _is_echo(record, error)):
             self._late.append((record, error))
             return False
         self.failures.append((record, error))
@@ -111,16 +111,19 @@ class Verdict:
         return [
             (self.place(record), record.scope is not None, record.stirs)
             for record in waiting
-            if not record.settled and (record.info.index, 1, self.place(record)) < first
-            and record not in self.poisoned and not record.held_back
+            if not record.settled and (record.info.index, 0, self.place(record)) < first
+            and not record.held_back
         ]  # fmt: skip
 
     def _ranked(self, error: BaseException | None) -> dict[tuple[int, int, int], BaseException]:
-        """What failed, by the place of its part; the flow's own comes before its handlers'."""
+        """What failed, by the place of its part; its handlers' failures before the flow's own.
+
+        A handler that fails by itself does so over what came before that which fails the flow.
+        """
         # Of a handler that failed twice, its first: that is the last that is put in.
-        ranked = {(r.info.index, 1, self.place(r)): e for r, e in reversed(self.failures)}
+        ranked = {(r.info.index, 0, self.place(r)): e for r, e in reversed(self.failures)}
         if error is not None:
-            ranked[self.position(), 0, 0] = error
+            ranked[self.position(), 1, 0] = error
         return ranked
 
     def stir(self, *, fails: bool = False) -> None:
@@ -169,3 +172,22 @@ class Verdict:
         """The block fails for a reason of its own: who failed meanwhile is noted on it."""
         for record, other in self.failures[:MAX_NOTES]:
             add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
+
+
+def _is_echo(record: Record, error: BaseException) -> bool:
+    """Whether the handler fails with what its part ended with, or because of it."""
+    told = None if record.channel is None else record.channel.told
+    if told is None:
+        return False
+    seen = set[int]()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        at = todo.pop()
+        if at is told:
+            return True
+        if at is not None and id(at) not in seen:
+            seen.add(id(at))
+            todo += [at.__cause__, at.__context__]
+            if isinstance(at, BaseExceptionGroup):
+                todo += at.exceptions
+    return False

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -79,8 +80,16 @@ def part_of(
 
 
 def descriptors() -> int:
-    """How many descriptors this process has open."""
-    return len(os.listdir("/dev/fd"))
+    """How many files and folders this process has open.
+
+    Nothing else: sockets are the event loops', those too that the collector has yet to find.
+    """
+    found = 0
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # that of the listing itself is closed
+            mode = os.fstat(int(name)).st_mode
+            found += stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    return found
 
 
 def names(directory: Path) -> list[str]:

@@ -1,0 +1,152 @@
+"""One part, of which two things fail: its handler by itself, and then the part.
+
+Knows: that the handler wins, however the body is cut and whatever runs its code.
+Must not know: how that is seen to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
+from mpflow import InvalidContent, LimitExceeded, Limits, Part, Router, TruncatedBody
+from mpflow_handlers import Nested, SyncHandler, Tee
+from tests.flow.support import form, nested, reader
+
+pytestmark = pytest.mark.anyio
+
+SIZES = (None, 200, 70, 7, 1)
+BODY = b"0123456789!" + b"x" * 300
+
+
+class Own(Exception):
+    """What the handler finds wrong with the first bytes."""
+
+
+async def one_phase(part: Part) -> None:
+    seen = b""
+    async for chunk in part:
+        seen += chunk
+        await checkpoint()
+        if b"!" in seen:
+            raise Own
+
+
+@asynccontextmanager
+async def two_phases(part: Part) -> AsyncGenerator[None, None]:
+    await one_phase(part)
+    yield
+
+
+async def in_a_thread(part: Part) -> None:
+    seen = b""
+    async for chunk in part:
+        seen = await to_thread.run_sync(lambda chunk=chunk, seen=seen: seen + chunk)
+        if b"!" in seen:
+            raise Own
+
+
+def from_a_file(file: Any, part: Part) -> None:
+    if b"!" in file.read(11):
+        raise Own
+
+
+HANDLERS: dict[str, Callable[[], Any]] = {
+    "one phase": lambda: one_phase,
+    "two phases": lambda: two_phases,
+    "thread": lambda: in_a_thread,
+    "file": lambda: SyncHandler(from_a_file),
+    "tee": lambda: Tee(_reads, in_a_thread),
+}
+
+
+async def _reads(part: Part) -> None:
+    await part.read()
+
+
+@pytest.mark.parametrize("kind", HANDLERS)
+async def test_a_part_that_is_cut(kind: str) -> None:
+    router = Router()
+    router.add(HANDLERS[kind]())
+    cut = form(("a", BODY))[:-40]
+    for size in SIZES:
+        with pytest.raises(Own):
+            await router.dispatch(reader(cut, size=size))
+
+
+@pytest.mark.parametrize("own_limit", [False, True])
+@pytest.mark.parametrize("kind", HANDLERS)
+async def test_a_part_that_is_too_large(kind: str, own_limit: bool) -> None:
+    router = Router(limits=Limits(max_part_bytes=None if own_limit else 20))
+    router.add(HANDLERS[kind](), max_bytes=20 if own_limit else None)
+    for size in SIZES:
+        with pytest.raises(Own):
+            await router.dispatch(reader(form(("a", BODY)), size=size))
+
+
+@pytest.mark.parametrize("own_limit", [False, True])
+async def test_what_comes_after_the_limit_is_nobody_s_failure(own_limit: bool) -> None:
+    """The handler sees exactly what fits."""
+    router = Router(limits=Limits(max_part_bytes=None if own_limit else 10))
+    router.add(one_phase, max_bytes=10 if own_limit else None)
+    for size in SIZES:
+        with pytest.raises(LimitExceeded):
+            await router.dispatch(reader(form(("a", BODY)), size=size))
+
+
+async def test_a_handler_inside_a_nested_flow() -> None:
+    inner = Router()
+    inner.add(in_a_thread, name="x")
+    inner.add(_reads)
+    router = Router()
+    router.add(Nested(inner))
+    cut = form(nested("n", ("x", BODY), ("y", BODY), boundary="i"))[:-100]
+    for size in SIZES:
+        with pytest.raises(Own):
+            await router.dispatch(reader(cut, size=size))
+
+
+async def _says_so(part: Part) -> None:
+    try:
+        await part.read()
+    except TruncatedBody as error:
+        raise InvalidContent("expected the whole part") from error
+
+
+async def _forgets_the_cause(part: Part) -> None:
+    try:
+        await part.read()
+    except TruncatedBody:
+        raise InvalidContent("expected the whole part") from None
+
+
+async def _has_another_cause(part: Part) -> None:
+    try:
+        await part.read()
+    except TruncatedBody:
+        raise InvalidContent("expected the whole part") from KeyError("its checksum")
+
+
+async def _cleans_up(part: Part) -> None:
+    try:
+        await part.read()
+    finally:
+        raise InvalidContent("expected the whole part")
+
+
+ECHOES = [_says_so, _forgets_the_cause, _has_another_cause, _cleans_up]
+
+
+@pytest.mark.parametrize("handler", ECHOES)
+async def test_what_a_handler_makes_of_the_cut(handler: Callable[[Part], Awaitable[None]]) -> None:
+    """That is no failure of its own: the caller learns what came."""
+    router = Router()
+    router.add(handler)
+    for size in SIZES:
+        with pytest.raises(TruncatedBody):
+            await router.dispatch(reader(form(("a", BODY))[:-40], size=size))
