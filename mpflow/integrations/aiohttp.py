@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import attrs
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from mpflow import MultipartError, MultipartReader, Problem, RouteError, Router
@@ -67,6 +67,10 @@ async def expect_later(request: web.Request) -> None:
     With this a refusal by the headers comes first, and the client sends nothing. It is for handlers
     that read by `flow` or `dispatch`.
     """
+    # RFC 9110, 10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request
+    # MUST ignore that expectation."
+    if request.version < HttpVersion11:
+        return
     expected = request.headers.get(hdrs.EXPECT, "")
     if expected.lower() != "100-continue":
         raise web.HTTPExpectationFailed(text="expected 100-continue")

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from mpflow.integrations.aiohttp import dispatch, expect_later, flow, install
+from mpflow.testing import content_type_of
 from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem, serving
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +57,21 @@ class TestAiohttp(Contract):
             assert (reply.status_code, problem(reply)["status"]) == (507, 507)
             other = await client.get("/fail", params={"errno": errno.ENOENT})
             assert (other.status_code, other.headers["content-type"][:10]) == (500, "text/plain")
+
+    async def test_http_1_0_has_nothing_to_expect(self, demo: Demo) -> None:
+        """RFC 9110, 10.1.1: such a client knows no 100, and would take it for the answer."""
+        data = form()
+        head = (
+            f"POST /typed HTTP/1.0\r\nContent-Length: {len(data)}\r\n"
+            f"Content-Type: {content_type_of()}\r\nExpect: 100-continue\r\n\r\n"
+        )
+        async with serving(self.make_app(demo)) as url:
+            port = int(url.rpartition(":")[2])
+            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                await stream.send(head.encode() + data)
+                with anyio.fail_after(20):
+                    answer = await stream.receive()
+        assert answer.startswith(b"HTTP/1.0 200 "), answer
 
     @pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
     async def test_who_goes_away_is_no_fault(
