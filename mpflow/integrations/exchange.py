@@ -37,6 +37,8 @@ _MIB: Final = 1024 * 1024
 # RFC 9110, 6.4.1: they have no content; 8.6: a 204 has no Content-Length.
 _BODILESS: Final = frozenset({204, 304})
 
+_NOSNIFF: Final = "x-content-type-options"
+
 # In the scope of a request whose early answer somebody further out looks after.
 _LINGERING: Final = "mpflow.lingering"
 
@@ -67,17 +69,23 @@ class Linger:
         return self.size, self.seconds
 
 
+def _headers_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """What an answer has, of whatever integration: it is what its content type says."""
+    own = {k: v for k, v in clean_headers(headers).items() if k.lower() != _NOSNIFF}
+    return {**own, _NOSNIFF: "nosniff"}
+
+
 @attrs.frozen
 class Answer:
     """A status, a body, and headers on top of those that follow from the body.
 
     Of the headers, those that only the server can set are left out, and what would break the
-    answer is made harmless.
+    answer is made harmless. `X-Content-Type-Options: nosniff` is always among them.
     """
 
     status: int
     body: bytes = b""
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=clean_headers)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=_headers_of)
 
     @classmethod
     def json(
@@ -101,7 +109,6 @@ class Answer:
     def start(self) -> dict[str, Any]:
         """ASGI's first message of the answer."""
         headers = [(k.lower().encode(), v.encode("latin-1")) for k, v in self.headers.items()]
-        headers.append((b"x-content-type-options", b"nosniff"))
         if self.status not in _BODILESS:
             headers.append((b"content-length", str(len(self.body)).encode()))
         return {"type": "http.response.start", "status": self.status, "headers": headers}

@@ -136,9 +136,7 @@ def answer_for(error: BaseException) -> Answer:
     problem = Problem.of(error)
     if problem.status >= 500:
         _log.error("an upload failed: %s", error, exc_info=error)
-    answer = Answer.problem(problem)
-    headers = {**answer.headers, "X-Content-Type-Options": "nosniff"}
-    return Answer(answer.status, answer.body, headers)
+    return Answer.problem(problem)
 
 
 def respond(error: BaseException, start_response: StartResponse) -> list[bytes]:

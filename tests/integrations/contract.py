@@ -344,6 +344,7 @@ class Contract:
 
 def problem(reply: httpx.Response) -> dict[str, Any]:
     assert reply.headers["content-type"] == "application/problem+json", reply.text
+    assert reply.headers.get_list("x-content-type-options") == ["nosniff"]
     document: dict[str, Any] = reply.json()
     assert document["status"] == reply.status_code
     return document

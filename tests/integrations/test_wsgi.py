@@ -436,7 +436,7 @@ def test_an_answer_to_a_server(caplog: pytest.LogCaptureFixture) -> None:
     assert dict(headers) == {
         "Retry-After": "3",
         "content-type": "application/problem+json",
-        "X-Content-Type-Options": "nosniff",
+        "x-content-type-options": "nosniff",
         "Content-Length": str(len(b"".join(data))),
     }
     assert not caplog.records
