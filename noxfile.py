@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -34,6 +35,14 @@ PEERS = [
 ]
 # Beside them the driver of Chromium, and what looks at pages for those who cannot see them.
 NODE_PEERS = ["busboy@1.6", "playwright-core@1.65", "axe-core@4.14"]
+# Whom `bench` measures beside mpflow, each in its newest version; the likely ones are skipped where
+# they do not install, and the newer ones need a newer Python.
+RIVALS = [
+    *("aiohttp", "django", "httpx", "multipart", "python-multipart", "rust-multipart"),
+    *("starlette", "uvicorn[standard]", "uvloop", "werkzeug"),
+]
+LIKELY_RIVALS = ["falcon", "fast-multipart", "streaming-form-data"]
+NEWER_RIVALS = ["kirimi-multipart"]
 # What `package` runs from the wheel: what its users touch. The rest sees the same files.
 SURFACE = sorted(f"../{path.relative_to(ROOT)}" for path in (ROOT / "tests").glob("test_*.py"))
 PUBLIC = ["../tests/cli", "../tests/handlers", *SURFACE]
@@ -216,11 +225,45 @@ def fuzz(session: nox.Session) -> None:
     session.run(*run, *session.posargs, env=env)
 
 
-@nox.session
+@nox.session(python=PYTHONS[0])
 def bench(session: nox.Session) -> None:
-    """The benchmarks: what they measure, and the bounds that they hold."""
-    install_for_tests(session)
-    session.run("pytest", "-s", "-m", "benchmark", "tests/benchmarks", *session.posargs)
+    """The benchmarks, against peers in an environment of their own: `-- --quick`, `-- --only S3`.
+
+    The result is `.benchmarks/result.json`; `bench_report` makes docs/performance.md of it.
+    """
+    session.install("-e", ".[trio]", *group("bench"), *RIVALS)
+    for name in LIKELY_RIVALS:
+        # The benchmarks name what is left out.
+        session.install(name, success_codes=[0, 1, 2])
+    new = newer_environment(session)
+    options = ("--new", new) if new else ()
+    session.run("python", "-m", "tests.benchmarks", *options, *session.posargs)
+    if not session.posargs:
+        install_for_tests(session)
+        session.run("pytest", "-s", "-m", "benchmark", "tests/benchmarks")
+
+
+def newer_environment(session: nox.Session) -> str | None:
+    """The Python of an environment for those who need a newer one; None where there is none."""
+    for version in PYTHONS[2:0:-1]:
+        found = shutil.which(f"python{version}")
+        if found is None or subprocess.run([found, "-c", ""], capture_output=True).returncode:
+            continue
+        home = Path(session.create_tmp()).resolve() / f"peers-{version}"
+        session.run("virtualenv", "--quiet", "--python", found, str(home))
+        python = str(home / "bin" / "python")
+        install = (python, "-m", "pip", "install", "--quiet", "--upgrade")
+        session.run(*install, "-e", ".[trio]", *NEWER_RIVALS, external=True)
+        return python
+    return None
+
+
+@nox.session(python=PYTHONS[0])
+def bench_report(session: nox.Session) -> None:
+    """docs/performance.md and its plots, from results: `-- RESULT.json`, or the last of `bench`."""
+    session.install("-e", ".[trio]", *group("bench"))
+    results = session.posargs or [".benchmarks/result.json"]
+    session.run("python", "-m", "tests.benchmarks.report", *results)
 
 
 @nox.session

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.benchmarks.scenario import ROOT
+from tests.benchmarks.scenario import ROOT, environment
 
 __all__ = ["commit", "interpreter", "interpreter_at", "machine"]
 
@@ -59,7 +59,9 @@ def interpreter() -> dict[str, Any]:
 def interpreter_at(python: str) -> dict[str, Any]:
     """The same of another one."""
     command = [python, "-m", "tests.benchmarks.machine"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
+    )
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from tests.benchmarks.machine import commit, interpreter, interpreter_at, machine
-from tests.benchmarks.scenario import ROOT, Peer, Result, Scenario
+from tests.benchmarks.scenario import ROOT, Peer, Result, Scenario, environment
 
 __all__ = ["Missing", "Plan", "run"]
 
@@ -57,13 +57,14 @@ def run(plan: Plan, command: Sequence[str]) -> dict[str, Any]:
     if plan.new is not None:
         interpreters["new"] = interpreter_at(plan.new)
     chosen, skipped = _choose(plan, interpreters)
+    for scenario, peers in chosen:
+        if scenario.prepare is not None and peers:
+            scenario.prepare(plan.quick)
     rng = random.Random(plan.seed)
     began = time.monotonic()
     measured: dict[str, Any] = {}
     failed: list[dict[str, str]] = []
     for scenario, peers in chosen:
-        if scenario.prepare is not None:
-            scenario.prepare(plan.quick)
         measured[scenario.name] = _measure(plan, scenario, peers, rng, failed)
         plan.say(f"{scenario.name}: {len(peers)} peers, {time.monotonic() - began:.0f} s so far")
     return {
@@ -95,14 +96,14 @@ def _choose(
                 continue
             where = interpreters.get("new" if peer.new else "main")
             if where is None:
-                skipped[peer.name] = "needs a newer interpreter: --new"
-            elif peer.distribution and peer.distribution not in where["distributions"]:
+                skipped[peer.name] = "no newer interpreter was given"
+                continue
+            if peer.distribution and peer.distribution not in where["distributions"]:
                 skipped[peer.name] = f"{peer.distribution} is not installed"
+                if peer.required:
+                    missing.add(skipped[peer.name])
             else:
                 peers.append(peer)
-                continue
-            if peer.required and peer.distribution:
-                missing.add(f"{peer.name} ({skipped[peer.name]})")
         chosen.append((scenario, peers))
     if missing and not plan.lenient:
         raise Missing(", ".join(sorted(missing)))
@@ -142,7 +143,9 @@ def _once(plan: Plan, scenario: Scenario, peer: Peer) -> Result:
     python = plan.new if peer.new and plan.new else sys.executable
     command = [python, "-m", "tests.benchmarks.measure", scenario.name, peer.name]
     command += ["--quick"] * plan.quick
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE
+    )
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise ChildProcessError(last[0])
@@ -151,10 +154,14 @@ def _once(plan: Plan, scenario: Scenario, peer: Peer) -> Result:
 
 
 def _median(results: Sequence[Result]) -> Result:
-    """The median of each number; of anything else, what the first round told."""
+    """The median of each number, in tables too; of anything else, what the first round told."""
     told: Result = {}
     for key, value in results[0].items():
         values = [result[key] for result in results if result.get(key) is not None]
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        told[key] = statistics.median(values) if is_number and values else value
+        if isinstance(value, dict):
+            told[key] = _median(values)
+        elif isinstance(value, int | float):
+            told[key] = statistics.median(values)
+        else:
+            told[key] = value
     return told

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-__all__ = ["KIB", "MIB", "ROOT", "Peer", "Result", "Scenario", "Take", "store"]
+__all__ = ["KIB", "MIB", "ROOT", "Peer", "Result", "Scenario", "Take", "environment", "store"]
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -70,3 +70,8 @@ def store() -> Path:
     path = Path(os.environ.get("MPFLOW_BENCHMARKS", ROOT / ".benchmarks"))
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that imports what stands in this project."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}

@@ -1,114 +1,208 @@
-"""S9: one way to read or to write 256 MiB from a file with ten fields, timed once.
+"""S9: a form with a file, and a form of small fields, written by mpflow and by others.
 
-Knows: how httpx, aiohttp and mpflow make a form. Must not know: what is fast enough.
+Knows: how each makes a form. Must not know: what is good.
 
-Run it: `python -m tests.benchmarks.writing WAY BACKEND FILE`; it prints the seconds of the second
-of two passes: the first one brings the file into the page cache, and the modules into memory.
+A file is read from the page cache, by the pass that warms up; the floor is a loop that reads it.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportUnknownArgumentType=false, reportMissingImports=false
 from __future__ import annotations
 
-import sys
-import time
+import random
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import anyio
+import attrs
 
-FIELDS = {f"field{number}": f"value {number}" for number in range(10)}
-KIB = 1024
+from mpflow import FormData
+from tests.benchmarks.scenario import KIB, MIB, Peer, Result, Scenario, Take, store
+from tests.benchmarks.timing import BACKENDS, Pass, measured, on, plain
 
+__all__ = ["WRITING"]
 
-def _reading(size: int) -> Callable[[str], Awaitable[int]]:
-    async def read(path: str) -> int:
-        total = 0
-        with open(path, "rb") as file:  # noqa: ASYNC230 - the floor is a plain loop
-            while chunk := file.read(size):
-                total += len(chunk)
-        return total
-
-    return read
+FEW = 10
+MANY = 10_000
 
 
-class _Sink:
+@attrs.frozen
+class Form:
+    """What is written: so many fields, and a file."""
+
+    count: int
+    path: Path | None = None
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {f"field{number}": f"value {number}" for number in range(self.count)}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of the values."""
+        if self.path is not None:
+            return self.path.stat().st_size
+        return sum(map(len, self.fields.values()))
+
+
+class Sink:
     """A stream that counts, and keeps nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Take) -> None:
         self.total = 0
+        self.take = take
 
     async def send(self, data: bytes) -> None:
-        self.total += len(data)
+        self.total += self.take(data)
 
     async def write(self, data: Any) -> None:
-        self.total += len(data)
+        self.total += self.take(data)
 
 
-async def _mpflow(path: str) -> int:
-    from mpflow import FormData
-
-    with open(path, "rb") as file:  # noqa: ASYNC230 - as users have it
-        form = FormData(list(FIELDS.items()))
-        form.append(file).set_content_disposition("form-data", name="file")
-        total = 0
-        async for chunk in form:
-            total += len(chunk)
-        return total
+def read(form: Form, take: Take) -> int:
+    """The floor: the file in pieces of 64 KiB."""
+    total = 0
+    assert form.path is not None
+    with form.path.open("rb") as file:
+        while chunk := file.read(64 * KIB):
+            total += take(chunk)
+    return total
 
 
-async def _mpflow_sink(path: str) -> int:
-    from mpflow import FormData
-
-    sink = _Sink()
-    with open(path, "rb") as file:  # noqa: ASYNC230 - as users have it
-        form = FormData(list(FIELDS.items()))
-        form.append(file).set_content_disposition("form-data", name="file")
-        await form.write(sink)
-    return sink.total
+def _ours(form: Form, file: Any) -> FormData:
+    data = FormData(list(form.fields.items()))
+    if file is not None:
+        data.append(file).set_content_disposition("form-data", name="file")
+    return data
 
 
-async def _httpx(path: str) -> int:
-    import httpx
-
-    with open(path, "rb") as file:  # noqa: ASYNC230 - as users have it
-        request = httpx.Request("POST", "http://x/", data=FIELDS, files={"file": file})
-        total = 0
-        async for chunk in request.stream:  # type: ignore[union-attr] # async too
-            total += len(chunk)
-        return total
-
-
-async def _aiohttp(path: str) -> int:
-    import aiohttp
-
-    sink = _Sink()
-    with open(path, "rb") as file:  # noqa: ASYNC230 - as users have it
-        form = aiohttp.FormData(default_to_multipart=True)
-        for name, value in FIELDS.items():
-            form.add_field(name, value)
-        form.add_field("file", file, filename="file")
-        await form().write(sink)  # type: ignore[arg-type] # has the verbs
-    return sink.total
+async def writer(form: Form, take: Take) -> int:
+    """Chunk by chunk, as an HTTP client iterates it."""
+    total = 0
+    file = form.path and form.path.open("rb")
+    async for chunk in _ours(form, file):
+        total += take(chunk)
+    if file:
+        file.close()
+    return total
 
 
-WAYS: dict[str, Callable[[str], Awaitable[int]]] = {
-    "read 64 KiB": _reading(64 * KIB),
-    "read 1 MiB": _reading(KIB * KIB),
-    "mpflow": _mpflow,
-    "mpflow to a sink": _mpflow_sink,
-    "httpx": _httpx,
-    "aiohttp": _aiohttp,
-}
+async def sink(form: Form, take: Take) -> int:
+    """Into a stream that is written to."""
+    stream = Sink(take)
+    file = form.path and form.path.open("rb")
+    await _ours(form, file).write(stream)
+    if file:
+        file.close()
+    return stream.total
 
 
-async def main(way: str, path: str) -> float:
-    await WAYS[way](path)
-    began = time.perf_counter()
-    assert await WAYS[way](path) >= 256 * KIB * KIB
-    return time.perf_counter() - began
+async def httpx(form: Form, take: Take) -> int:
+    import httpx as package
+
+    total = 0
+    file = form.path and form.path.open("rb")
+    files: Any = {"file": file} if file else {n: (None, v) for n, v in form.fields.items()}
+    fields = form.fields if file else None
+    request = package.Request("POST", "http://x/", data=fields, files=files)
+    stream: Any = request.stream
+    async for chunk in stream:
+        total += take(chunk)
+    if file:
+        file.close()
+    return total
 
 
-if __name__ == "__main__":
-    way, backend, path = sys.argv[1:]
-    options = {"use_uvloop": True} if backend == "uvloop" else {}
-    backend = "asyncio" if backend == "uvloop" else backend
-    print(anyio.run(main, way, path, backend=backend, backend_options=options))
+async def aiohttp(form: Form, take: Take) -> int:
+    import aiohttp as package
+
+    stream: Any = Sink(take)
+    file = form.path and form.path.open("rb")
+    data = package.FormData(default_to_multipart=True)
+    for name, value in form.fields.items():
+        data.add_field(name, value)
+    if file:
+        data.add_field("file", file, filename="file")
+    await data().write(stream)
+    if file:
+        file.close()
+    return int(stream.total)
+
+
+def _path(size: int) -> Path:
+    return store() / f"random-{size}.bin"
+
+
+def _prepare(size: int) -> None:
+    """A file of random bytes, made once."""
+    path = _path(size)
+    if not path.exists() or path.stat().st_size != size:
+        path.write_bytes(random.Random(5).randbytes(size))
+
+
+def _counted(form: Form, total: int) -> tuple[int, int]:
+    """Every form has its own boundary and headers: that all of the payload is there is checked."""
+    assert total >= form.size, f"expected {form.size} bytes and more, got {total}"
+    return form.count, form.size
+
+
+def _over(way: Callable[[Form, Take], Any], backend: str | None, form: Form) -> Pass:
+    if backend is None:
+        return plain(lambda take: _counted(form, way(form, take)))
+
+    async def call(take: Take) -> tuple[int, int]:
+        writing: Awaitable[int] = way(form, take)
+        return _counted(form, await writing)
+
+    return on(backend, call)
+
+
+WAYS: dict[str, tuple[Callable[[Form, Take], Any], str | None, Peer]] = {}
+for _name, _way, _distribution, _backends in [
+    ("writer", writer, None, BACKENDS),
+    ("sink", sink, None, BACKENDS),
+    ("httpx", httpx, "httpx", ("asyncio",)),
+    ("aiohttp", aiohttp, "aiohttp", ("asyncio", "uvloop")),
+]:
+    for _on in _backends:
+        _peer = Peer(f"{_name}-{_on}", _distribution, required=False, quick=_on == "asyncio")
+        WAYS[_peer.name] = (_way, _on, _peer)
+WAYS["read"] = (read, None, Peer("read"))
+
+
+def _run(large: bool, peer: str, quick: bool) -> Result:
+    way, backend, _ = WAYS[peer]
+    if large:
+        form = Form(FEW, _path(_size(quick)))
+        warm = form  # which brings the file into the page cache
+    else:
+        form, warm = Form(MANY), Form(100)
+    told = measured(
+        _over(way, backend, form),
+        warm=_over(way, backend, warm),
+        expected=(form.count, form.size),
+        quick=quick,
+    )
+    return told | {"wire": form.size}
+
+
+def _size(quick: bool) -> int:
+    return 32 * MIB if quick else 256 * MIB
+
+
+WRITING = [
+    Scenario(
+        "S9",
+        "a form with a file of 256 MiB, written",
+        [peer for _, _, peer in WAYS.values()],
+        partial(_run, True),
+        prepare=lambda quick: _prepare(_size(quick)),
+    ),
+    Scenario(
+        "S9-fields",
+        "a form of 10,000 small fields, written",
+        [peer for _, _, peer in WAYS.values() if peer.name != "read"],
+        partial(_run, False),
+    ),
+]

@@ -1,0 +1,84 @@
+"""A result, written into docs/performance.md: its tables, and its plots beside it.
+
+Knows: where the tables stand in the document. Must not know: what is in them, what was measured.
+
+    python -m tests.benchmarks.report RESULT.json [--docs FOLDER]
+
+What stands between `<!-- NAME begins -->` and `<!-- NAME ends -->` is replaced; all else is prose
+and stays. NAME is `machine`, `goals`, or a scenario. Several results may be given: scenarios that
+a later one has stand in place of those of an earlier one, and all of them are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.plots import plot
+from tests.benchmarks.scenario import ROOT
+from tests.benchmarks.scenarios import SCENARIOS
+from tests.benchmarks.tables import goals_table, machine_table, scenario_table
+
+__all__ = ["fill", "main"]
+
+
+def fill(text: str, blocks: Mapping[str, str]) -> str:
+    """The text with its blocks filled. Raises `LookupError` for one that it has no place for."""
+    for name, block in blocks.items():
+        marks = re.compile(rf"(<!-- {name} begins -->\n).*?(<!-- {name} ends -->)", re.DOTALL)
+        if not marks.search(text):
+            raise LookupError(f"the document has no place for {name}")
+        text = marks.sub(lambda found, block=block: f"{found[1]}\n{block}\n\n{found[2]}", text)
+    return text
+
+
+def blocks_of(results: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, str]:
+    """Each block by its name; the plots are written into the folder."""
+    scenarios: dict[str, Any] = {}
+    for result in results:
+        scenarios |= result["scenarios"]
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = {
+        peer.distribution
+        for scenario in SCENARIOS.values()
+        for peer in scenario.peers
+        if peer.distribution is not None
+    }
+    blocks = {
+        "machine": "\n\n".join(machine_table(result, packages) for result in results),
+        "goals": goals_table(scenarios),
+    }
+    for name, scenario in scenarios.items():
+        if not scenario["peers"]:
+            continue
+        if scenario["growth"]:
+            plot(scenario, folder / f"{name}.svg")
+            axis = scenario["growth"]
+            blocks[name] = (
+                f"![Milliseconds over {axis}: {scenario['title']}]({folder.name}/{name}.svg)"
+            )
+        else:
+            blocks[name] = scenario_table(scenario)
+    return blocks
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the document anew; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.report")
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
+    options = parser.parse_args(arguments)
+    results: list[Any] = [json.loads(path.read_text()) for path in options.results]
+    page: Path = options.docs / "performance.md"
+    blocks = blocks_of(results, options.docs / "performance")
+    page.write_text(fill(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
