@@ -24,7 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.benchmarks.scenario import MIB, ROOT, Peer, Result, Scenario, store
+from tests.benchmarks.scenario import MIB, ROOT, Peer, Result, Scenario, environment, store
 
 __all__ = ["UPLOAD"]
 
@@ -125,8 +125,9 @@ def _server(peer: str, folder: Path) -> Generator[int]:
         fd = listener.fileno()
         command = [sys.executable, "-m", "tests.benchmarks.services.serve"]
         command += [way, str(fd), str(folder)]
-        env = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen(command, pass_fds=[fd], cwd=ROOT, env=env, stdout=sys.stderr)
+        process = subprocess.Popen(
+            command, pass_fds=[fd], cwd=ROOT, env=environment(), stdout=sys.stderr
+        )
     with process:
         try:
             yield port
