@@ -129,6 +129,7 @@ GOALS = [
     *quicker("S4", "decoder", multipart=1.4, python_multipart=3, aiohttp_asyncio=17),
     *(Goal(f"S5-{kind}", "decoder", 0.9, "decoder", of="S1") for kind in ("crlf", "cr", "near")),
     Goal("S5-pairs", "decoder", 300, key="slowest"),
+    *quicker("S6", "decoder", aiohttp_asyncio=9),
     *quicker("S6", "reader-asyncio", aiohttp_asyncio=9),
     *quicker("S7", "decoder", multipart=1.5),
     Goal("G-bytes", "decoder", STRAIGHT, most=True, exponent=True),

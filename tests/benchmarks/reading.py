@@ -149,7 +149,7 @@ CHECKPOINTS = [*loops("checkpoint", ours.checkpoints)]
 
 def tree(fan: int) -> Body:
     """Three levels: `fan` times `fan` multiparts of `fan` files."""
-    return bodies.nested(3, fan, 16 * KIB, fan)
+    return bodies.nested(3, fan, KIB, fan)
 
 
 def routed() -> Scenario:
@@ -176,7 +176,7 @@ READING = [
     hostile("crlf"),
     hostile("cr"),
     hostile("near"),
-    reading("S6", "multiparts in multiparts, three deep", NESTED, of(tree, 8, 4, 2)),
+    reading("S6", "multiparts in multiparts, three deep", NESTED, of(tree, 10, 5, 2)),
     reading("S7", "1 MiB byte by byte", quicker(EVERYONE, "multipart"),
             of(bodies.large, MIB, 64 * KIB, KIB, 1)),
     coded("base64"),

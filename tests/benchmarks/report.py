@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,10 +29,12 @@ __all__ = ["fill", "main"]
 def fill(text: str, blocks: Mapping[str, str]) -> str:
     """The text with its blocks filled. Raises `LookupError` for one that it has no place for."""
     for name, block in blocks.items():
-        marks = re.compile(rf"(<!-- {name} begins -->\n).*?(<!-- {name} ends -->)", re.DOTALL)
-        if not marks.search(text):
+        begins, ends = f"<!-- {name} begins -->\n", f"<!-- {name} ends -->"
+        before, found, rest = text.partition(begins)
+        _, closed, after = rest.partition(ends)
+        if not (found and closed):
             raise LookupError(f"the document has no place for {name}")
-        text = marks.sub(lambda found, block=block: f"{found[1]}\n{block}\n\n{found[2]}", text)
+        text = f"{before}{begins}\n{block}\n\n{ends}{after}"
     return text
 
 

@@ -73,17 +73,16 @@ def decoder(body: Body, take: Take) -> tuple[int, int]:
         receive(chunk)
         while True:
             event = next_event()
-            kind = type(event)
-            if kind is WholePart:
+            if type(event) is WholePart:
                 assert event.head.name
                 parts += 1
                 size += take(event.data)
-            elif kind is PartData:
+            elif type(event) is PartData:
                 size += take(event.data)
-            elif kind is PartBegin:
+            elif type(event) is PartBegin:
                 assert event.head.name
                 parts += 1
-            elif event is NEED_DATA or kind is BodyEnd:
+            elif event is NEED_DATA or type(event) is BodyEnd:
                 break
     return parts, size
 

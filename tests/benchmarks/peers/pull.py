@@ -6,6 +6,7 @@ Each looks at every part's name in its own way, and hands every chunk of a paylo
 """
 
 # They have no types, or none that fit one another.
+# mypy: disable-error-code="import-untyped, import-not-found, misc, attr-defined"
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportMissingImports=false
 # pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
@@ -85,7 +86,8 @@ def falcon(body: Body, take: Take) -> tuple[int, int]:
     options.max_body_part_count = 0  # as many as come
     parts = size = 0
     handler = MultipartFormHandler(options)
-    for part in handler.deserialize(_File(body), body.content_type, body.wire):
+    file: Any = _File(body)
+    for part in handler.deserialize(file, body.content_type, body.wire):
         assert part.name
         parts += 1
         if body.small:
@@ -105,7 +107,7 @@ async def starlette(body: Body, take: Take) -> tuple[int, int]:
         for chunk in body.chunks:
             yield chunk
 
-    limits = {"max_files": math.inf, "max_fields": math.inf}
+    limits: dict[str, Any] = {"max_files": math.inf, "max_fields": math.inf}
     headers = Headers({"Content-Type": body.content_type})
     form = await MultiPartParser(headers, stream(), **limits).parse()
     parts = size = 0
@@ -132,7 +134,7 @@ async def aiohttp_64k(body: Body, take: Take) -> tuple[int, int]:
 
 
 async def aiohttp_nested(body: Body, take: Take) -> tuple[int, int]:
-    """A nested body by readers in readers, each leaf in chunks of 64 KiB."""
+    """A nested body by readers in readers."""
     parts = size = 0
     levels = [_reader(body)]
     while levels:
@@ -144,7 +146,7 @@ async def aiohttp_nested(body: Body, take: Take) -> tuple[int, int]:
         else:
             assert part.name
             parts += 1
-            while chunk := await part.read_chunk(64 * KIB):
+            while chunk := await part.read_chunk():
                 size += take(chunk)
     return parts, size
 

@@ -6,6 +6,7 @@ Each looks at every part's name in its own way, and hands every chunk of a paylo
 """
 
 # They have no types, or none that fit one another.
+# mypy: disable-error-code="import-untyped, import-not-found, misc, attr-defined"
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportMissingImports=false
 # pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
