@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from inspect import isawaitable
 from typing import Any, Literal
 
+import anyio
 import attrs
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
 from mpflow.errors import BrokenSource, LimitExceeded, MissingParts, MultipartError, RouteError
 from mpflow.flow.admission import Admission
+from mpflow.flow.answers import NativeTask, is_scoped
 from mpflow.flow.channel import CHANNEL_SIZE, Channel
 from mpflow.flow.needs import NeedsOfFlow
 from mpflow.flow.notes import add_note
@@ -193,8 +195,8 @@ class Pump(Transaction):
         if not self._aborting:
             try:
                 await self._fill_timed()
-            except Exception:
-                if not self._aborting:
+            except BaseException as error:
+                if not self._aborting or not _is_of_source(error):
                     raise
         if self._aborting:
             # A handler has failed: until it is decided which, nothing more is begun, and what the
@@ -469,6 +471,13 @@ def _parent(reader: MultipartReader) -> Record | None:
             return holder
         part = part.level.holder
     return None
+
+
+def _is_of_source(error: BaseException) -> bool:
+    """Whether nobody but the source can have raised it: no cancellation of this task."""
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return not (is_scoped() or NativeTask().cancelling)
+    return isinstance(error, Exception)
 
 
 @contextmanager

@@ -80,8 +80,11 @@ class Record:
     inner_flows: int = 0
     stirs: int = 0
     """Counts what happens in flows inside the part: a sign that its handler may soon fail."""
+    failing: int = 0
+    """How many flows inside the part fail, or roll back, right now: the part may fail with them."""
+    failing_since: float = 0.0
     fails_until: float = -math.inf
-    """Until when the part may fail with a flow inside it, which has failed or rolls back."""
+    """Until when it may fail with one that is over."""
     expired: HandlerTimeout | None = None
     over: LimitExceeded | None = None
     """Set when the part passed its route's `max_bytes` and the route collects failures."""
@@ -171,13 +174,33 @@ class Record:
         return Handled(info, self.key, self.route, self.value, self.error)
 
     def deadline(self, handler_timeout: float | None) -> float:
-        """When the handler must have answered, on the flow's clock."""
+        """When the handler must have answered, on the flow's clock.
+
+        A rollback inside its part is none of its time, and has a limit of its own.
+        """
         when = float("inf")
+        if self.failing:
+            return when
         if self.route.timeout is not None:
             when = self.called_at + self.route.timeout
         if handler_timeout is not None and self.whole_at is not None and not self.inner_flows:
             when = min(when, max(self.whole_at, self.called_at) + handler_timeout)
         return when
+
+    def begin_failing(self, now: float) -> None:
+        """A flow inside the part fails, or rolls back."""
+        if not self.failing:
+            self.failing_since = now
+        self.failing += 1
+
+    def end_failing(self, now: float, until: float) -> None:
+        """That flow is over: the part fails until then, or goes on."""
+        self.failing -= 1
+        self.fails_until = until
+        if not self.failing:
+            self.called_at += now - self.failing_since
+            if self.whole_at is not None:
+                self.whole_at = now
 
     def expire(self, error: HandlerTimeout) -> None:
         """The time is over: cancel the handler, if it has not answered."""

@@ -335,6 +335,7 @@ class Transaction(ABC):
     async def _undo(self, reason: BaseException) -> None:
         """Cancel who has not answered, roll back who has, last part first; wait for all."""
         self._state = "rolled back"
+        self._verdict.begin()
         given, reason = reason, self._told(reason)
         self._crew.closing = True
         for record in self._crew.drop_ready():
@@ -347,7 +348,7 @@ class Transaction(ABC):
         await self._decisions.roll_back(self._records, reason)
         self._verdict.stir()
         await self._patience.outlast(self._crew.join)
-        self._verdict.stir()
+        self._verdict.end()
         fatal = self._verdict.note_late(given)
         if fatal is not None and fatal is not given:
             self._patience.keep(fatal)
@@ -394,7 +395,7 @@ class Transaction(ABC):
 
     async def _close(self) -> None:
         self._verdict.is_final = True
-        self._verdict.unstir(self._watch.now)
+        self._verdict.end()
         await self._patience.outlast(self._crew.join)
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)

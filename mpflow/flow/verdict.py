@@ -7,7 +7,7 @@ Must not know: how handlers are run or cancelled, or what is committed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import anyio
@@ -17,11 +17,14 @@ from anyio.lowlevel import cancel_shielded_checkpoint
 from mpflow.flow.answers import is_fatal
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.record import Record
+from mpflow.flow.watch import all_needed
 
 __all__ = ["Verdict"]
 
 QUIET_PASSES: Final = 10
 """Passes of the scheduler without a sign of an earlier handler, after which a failure stands."""
+PARKED_PASSES: Final = 30
+"""Passes in which a handler that waits for its commit may still fail: mostly none does."""
 MAX_PASSES: Final = 200
 """Passes after which no more are counted."""
 GRACE: Final = 0.25
@@ -51,6 +54,8 @@ class Verdict:
     )
     poisoned: set[Record] = attrs.field(factory=set[Record])
     """Records whose parts will never be whole: what they make of that says nothing new."""
+    _fails: bool = False
+    """Whether the flows around were told that this one fails, and not yet that it is over."""
     _noted: int = 0
     is_final: bool = False
     """Set once it is judged: what fails from then on is a note at most."""
@@ -69,11 +74,13 @@ class Verdict:
     async def listen(self, error: BaseException | None) -> None:
         """Let parts before the one that failed fail as well, so that chance decides nothing.
 
-        Two passes, then as many as those parts go on in: until they have neither started nor
-        ended for `QUIET_PASSES`, nor anything in the flows inside them. A handler that waits for
-        something outside by then, a worker thread say, has `GRACE` seconds more; one with a flow
-        inside that is about to fail is waited for, up to `MAX_GRACE`.
+        Two passes, or `PARKED_PASSES` where one waits for its commit and could fail; then as many
+        as those parts go on in: until they have neither started nor ended for `QUIET_PASSES`, nor
+        anything in the flows inside them. A handler that waits for something outside by then, a
+        worker thread say, has `GRACE` seconds more; one with a flow inside that is about to fail
+        is waited for, up to `MAX_GRACE`.
         """
+        self.begin()
         before: object = None
         quiet = passes = 0
         until: float | None = None
@@ -85,35 +92,44 @@ class Verdict:
             quiet = quiet + 1 if now == before else 0
             before = now
             passes += 1
-            if passes > 2 and not now:
+            if passes > 2 and not now and (passes > PARKED_PASSES or not self._any_parked()):
                 return
-            self.stir(fails=True)  # each time: a flow inside may have said that it is over
-            if quiet < QUIET_PASSES and passes <= MAX_PASSES:
+            self.stir()
+            if not now or (quiet < QUIET_PASSES and passes <= MAX_PASSES):
                 await cancel_shielded_checkpoint()
                 continue
             if until is None:
                 until = anyio.current_time() + GRACE
             clock = anyio.current_time()
-            last = max((r.fails_until for r in waiting if not r.settled), default=until)
+            last = max((_fails_until(r) for r in waiting if not r.settled), default=until)
             if clock >= max(until, min(last, until + MAX_GRACE - GRACE)):
                 return
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(poll)
             poll = min(2 * poll, GRACE / 8)
 
+    def _any_parked(self) -> bool:
+        return not self.is_final and any(r.waits_for_decision for r in self.records)
+
     def _earlier(
         self, error: BaseException | None, waiting: list[Record]
-    ) -> list[tuple[int, bool, int]]:
+    ) -> list[tuple[int, ...]]:
         """How far those handlers are whose failure would win, and that may still fail."""
         first = min(self._ranked(error), default=None)
         if first is None:
             return []
-        return [
-            (self.place(record), record.scope is not None, record.stirs)
+        earlier = [
+            record
             for record in waiting
             if not record.settled and (record.info.index, 0, self.place(record)) < first
-            and not record.held_back
-        ]  # fmt: skip
+        ]
+        at_work = [r for r in earlier if not r.held_back]
+        for record in earlier:
+            if record.held_back:  # it fails with the parts that it needs, of those that came
+                at_work += [r for r in all_needed(record) if not (r.settled or r.held_back)]
+        return [
+            (r.info.index, self.place(r), r.scope is not None, r.stirs, r.failing) for r in at_work
+        ]
 
     def _ranked(self, error: BaseException | None) -> dict[tuple[int, int, int], BaseException]:
         """What failed, by the place of its part; its handlers' failures before the flow's own.
@@ -126,20 +142,33 @@ class Verdict:
             ranked[self.position(), 1, 0] = error
         return ranked
 
-    def stir(self, *, fails: bool = False) -> None:
+    def stir(self) -> None:
         """Tell the flows around that something happens in the part that this is inside of."""
+        for record in self._around():
+            record.stirs += 1
+
+    def begin(self) -> None:
+        """Tell them that this flow fails, or rolls back, until its `end`."""
+        if not self._fails:
+            self._fails = True
+            for record in self._around():
+                record.stirs += 1
+                record.begin_failing(record.crew.watch.now())
+
+    def end(self) -> None:
+        """This flow is over: its part fails soon, or goes on."""
+        if self._fails:
+            self._fails = False
+            for record in self._around():
+                record.stirs += 1
+                now = record.crew.watch.now()
+                record.end_failing(now, now + GRACE)
+
+    def _around(self) -> Iterator[Record]:
+        """The records of the parts that this flow is inside of, from the inside out."""
         record = self.parent
         while record is not None:
-            record.stirs += 1
-            if fails:
-                record.fails_until = math.inf
-            record = record.crew.within
-
-    def unstir(self, now: Callable[[], float]) -> None:
-        """This flow is over: its part fails soon, or goes on."""
-        record = self.parent
-        while record is not None and record.fails_until == math.inf:
-            record.fails_until = now() + GRACE
+            yield record
             record = record.crew.within
 
     def note_late(self, error: BaseException) -> BaseException | None:
@@ -172,6 +201,10 @@ class Verdict:
         """The block fails for a reason of its own: who failed meanwhile is noted on it."""
         for record, other in self.failures[:MAX_NOTES]:
             add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
+
+
+def _fails_until(record: Record) -> float:
+    return math.inf if record.failing else record.fails_until
 
 
 def _is_echo(record: Record, error: BaseException) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mpflow.flow.pool import Pool
     from mpflow.flow.record import Record
 
-__all__ = ["MAX_DESCRIPTORS", "Watch", "loop_clock"]
+__all__ = ["MAX_DESCRIPTORS", "Watch", "all_needed", "loop_clock"]
 
 MAX_DESCRIPTORS: Final = 64
 """Files that the parts of a flow may keep open while they wait for its commit."""
@@ -112,6 +112,8 @@ class Watch:
         holders = self._holders(crew, awaited)
         if any(r.expired is None and r.deadline(limit) < math.inf for r, limit in holders):
             return now + self.stall_timeout  # a handler with its whole body is no stall
+        if any(r.failing for r, _ in holders) or (awaited is not None and awaited.failing):
+            return now + self.stall_timeout  # nor is a rollback
         # Rather one at work than one that waits for a flow of its own.
         at_work = [r for r, _ in holders if not r.inner_flows] or [r for r, _ in holders]
         record = at_work[0] if at_work else awaited
@@ -133,7 +135,7 @@ class Watch:
             return [(r, limit) for r, limit in self.running.items() if crew.holds(r)]
         if awaited in self.running and not crew.waits_to_nest(awaited):
             return []
-        needed = [(r, self.running[r]) for r in _all_needed(awaited) if r in self.running]
+        needed = [(r, self.running[r]) for r in all_needed(awaited) if r in self.running]
         if needed:
             return needed
         return [
@@ -160,7 +162,7 @@ def loop_clock() -> Callable[[], float]:
     return own or anyio.current_time
 
 
-def _all_needed(record: Record) -> list[Record]:
+def all_needed(record: Record) -> list[Record]:
     """The parts that the record waits for, and those that these wait for."""
     found = dict.fromkeys(record.needed)
     todo = list(found)
@@ -182,7 +184,7 @@ def _why(record: Record, awaited: Record | None) -> str:
     if record is awaited:
         return "it neither reads its part nor answers, and the rest of the body waits for it"
     who = awaited.route.name
-    if record in _all_needed(awaited):
+    if record in all_needed(awaited):
         return f"{who} needs its result"
     return f"it holds the slot that {who} waits for"
 
