@@ -123,11 +123,19 @@ class Inflow:
             self._paused = False
             self._busy.add(1)
 
-    def end(self) -> None:
-        """Nobody pumps any more: a thread that still reads fails at once."""
+    def stop(self) -> None:
+        """Nobody pumps any more: a thread that still reads fails at once.
+
+        One at work keeps its place until it ends: it cannot be interrupted. One that waited for
+        bytes has none by now, and gets none to fail in.
+        """
         self.close("the part is over for its handler: it was cancelled, or has ended")
-        self._give_place()
         self._resume()
+
+    def end(self) -> None:
+        """The thread has ended, or was never started: its place is free."""
+        self.stop()
+        self._give_place()
 
     # -- in threads ---------------------------------------------------------------------------
 

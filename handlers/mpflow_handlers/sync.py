@@ -93,9 +93,9 @@ class SyncHandler(Generic[_T]):
 
     Each call has a thread of its own, none of those that everything else shares. With a `limiter`
     as many of them as it has tokens are at work at the same time, in all flows; one that waits for
-    bytes does not count. One that waits for its turn does not read: where the body has to wait for
-    it, `stall_timeout` runs. 256 KiB of a part may wait for its thread, beside one piece and the
-    64 KiB that the file holds.
+    bytes does not count, and one that is cancelled counts until it ends. One that waits for its
+    turn does not read: where the body has to wait for it, `stall_timeout` runs. 256 KiB of a part
+    may wait for its thread, beside one piece and the 64 KiB that the file holds.
     """
 
     function: Callable[..., _T]
@@ -169,7 +169,7 @@ class SyncHandler(Generic[_T]):
                 try:
                     await inflow.pump(stream)
                 finally:
-                    inflow.end()
+                    inflow.stop()
         finally:
             inflow.end()
         return work.result()

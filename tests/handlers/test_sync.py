@@ -403,6 +403,40 @@ async def test_cancelled_while_it_computes() -> None:
     assert steps == ["computed", "ECANCELED"]
 
 
+async def test_cancelled_it_keeps_its_place_until_it_ends() -> None:
+    limiter, started, go = anyio.CapacityLimiter(1), anyio.Event(), threading.Event()
+    steps: list[str] = []
+
+    def compute(file: io.BufferedReader, info: PartInfo) -> None:
+        file.read()
+        steps.append(f"{info.name} begins")
+        if info.name == "first":
+            anyio.from_thread.run_sync(started.set)
+            go.wait()
+        steps.append(f"{info.name} ends")
+
+    router = Router()
+    router.add(SyncHandler(compute, limiter=limiter))
+
+    async def dispatch(name: str) -> None:
+        await router.dispatch(MultipartReader(body([(name, b"some")]), content_type_of()))
+
+    waiting = 0
+    async with anyio.create_task_group() as tasks, anyio.create_task_group() as cancelled:
+        cancelled.start_soon(dispatch, "first")
+        await started.wait()
+        tasks.start_soon(dispatch, "second")
+        cancelled.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            for _ in range(50):
+                await checkpoint()
+            waiting = limiter.statistics().tasks_waiting
+        go.set()
+    assert waiting == 1
+    assert steps == ["first begins", "first ends", "second begins", "second ends"]
+    assert limiter.borrowed_tokens == 0
+
+
 async def test_cancelled_at_each_checkpoint() -> None:
     threads, nth, done = threading.active_count(), 0, False
     limiter = anyio.CapacityLimiter(1)
