@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from mpflow.cli import dispatch, extract, handlers, inspect, pack, serve, uploads
 from mpflow.cli.opened import have_stderr
+from mpflow.cli.waitedwrites import have_waiting_output
 
 __all__ = ["main"]
 
@@ -48,6 +49,7 @@ COMMANDS: Final[dict[str, Command]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process) and return the exit code."""
     have_stderr()
+    have_waiting_output()
     parser = _parser()
     try:
         options = parser.parse_args(argv)

@@ -34,14 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-d",
         "--directory",
         metavar="DIR",
-        type=Path,
-        default=Path(),
+        default=".",
         help="where the files go; made if it is missing (default: the current folder)",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Store the parts; the exit code."""
+    if not options.directory:
+        return fail("extract", "expected a path after -d, or . for the current folder", code=2)
     return run_command("extract", partial(_extract, options))
 
 
@@ -50,12 +51,17 @@ async def _extract(options: argparse.Namespace) -> int:
         source.notify = advance
         try:
             reader = await open_reader(source, options, _Reader)
-            options.directory.mkdir(parents=True, exist_ok=True)
-            files = _Files(options.directory)
+            files = _Files(_made(options.directory))
             await visit(reader, files)
         except MultipartError as error:
             return fail("extract", explain(error, source))
     return 1 if files.failed else 0
+
+
+def _made(path: str) -> Path:
+    directory = Path(path)
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 class _Part(Part):

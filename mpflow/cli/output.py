@@ -18,10 +18,11 @@ from typing import Final, TypeAlias
 
 from mpflow.cli.interrupts import dying, interruptible
 from mpflow.cli.opened import descriptor
+from mpflow.cli.waitedwrites import write_all
 
 __all__ = ["open_output"]
 
-Write: TypeAlias = Callable[[bytes], None]
+Write: TypeAlias = Callable[[bytes], object]
 
 # proc(5): /proc/self leads to the number; macOS and the BSDs have /dev/fd itself.
 _DESCRIPTORS: Final = r"/dev/fd|/proc/%d(/task/[0-9]+)?/fd"
@@ -41,7 +42,7 @@ def open_output(path: str) -> Generator[Write, None, None]:
     opened = descriptor(sys.stdout, "standard output") if path == "-" else _opened(path)
     if opened is not None:
         with dying():
-            yield partial(_write_all, opened)
+            yield partial(write_all, opened)
         return
     if path.endswith("/"):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
@@ -52,13 +53,13 @@ def open_output(path: str) -> Generator[Write, None, None]:
     target = os.path.realpath(path)
     if status is None or stat.S_ISREG(status.st_mode):
         with _replaced(path, target, status) as fd:
-            yield partial(_write_all, fd)
+            yield partial(write_all, fd)
         return
     with interruptible():  # a pipe is opened once somebody reads it
         fd = os.open(path, os.O_WRONLY)
     try:
         with dying():
-            yield partial(_write_all, fd)
+            yield partial(write_all, fd)
     finally:
         os.close(fd)
 
@@ -127,9 +128,3 @@ def _take_over(fd: int, status: os.stat_result) -> None:
         except PermissionError:
             mode &= 0o707 if own.st_gid != status.st_gid else 0o777  # not to another group
     os.fchmod(fd, mode)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]

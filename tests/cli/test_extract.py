@@ -171,6 +171,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert done.stderr == b"mpflow extract: file: File exists\n"
 
 
+def test_no_folder_is_named(tmp_path: Path) -> None:
+    done = run("extract", "-", "-d", "", cwd=tmp_path, data=FORM)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b"mpflow extract: expected a path after -d, or . for the current folder\n"
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_nothing_partial(tmp_path: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
