@@ -94,4 +94,5 @@ async def main(work: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[2:], backend=sys.argv[1])
+    _, backend, work, *names = sys.argv
+    anyio.run(main, work, *names, backend=backend)

@@ -158,7 +158,7 @@ def routed() -> Scenario:
         *loops("routes-1", ours.dispatch),
         *loops("routes-20", partial(ours.dispatch, routes=20)),
     ]
-    sizes = of(lambda count: bodies.tiny_fields(count, names=20), 10_000, 10_000, 100)
+    sizes = of(partial(bodies.tiny_fields, names=20), 10_000, 10_000, 100)
     return reading("R", "10,000 tiny fields over 20 routes, and over one", readers, sizes)
 
 

@@ -32,7 +32,7 @@ print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 def test_a_million_rows(backend: str, tmp_path: Path) -> None:
     database = tmp_path / "readings.db"
     options = [f"--rows={ROWS}", f"--database={database}", f"--backend={backend}"]
-    command = [sys.executable, "-c", CODE, EXAMPLE, *options]
+    command: list[str | Path] = [sys.executable, "-c", CODE, EXAMPLE, *options]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     told, memory = done.stdout.splitlines()

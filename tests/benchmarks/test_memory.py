@@ -23,7 +23,7 @@ def test_four_gibibytes_take_no_memory(work: str, backend: str, tmp_path: Path) 
         path.touch()
         os.truncate(path, size)  # a file of holes: zeros that take no space
     script = Path(__file__).with_name("gibibytes.py")
-    command = [sys.executable, script, backend, work, big, warm]
+    command: list[str | Path] = [sys.executable, script, backend, work, big, warm]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     seen, growth = map(int, done.stdout.split())

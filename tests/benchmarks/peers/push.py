@@ -11,6 +11,7 @@ Each looks at every part's name in its own way, and hands every chunk of a paylo
 # pyright: reportUnknownArgumentType=false, reportMissingImports=false
 # pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
 # pyright: reportMissingParameterType=false, reportUntypedBaseClass=false
+# pyright: reportAttributeAccessIssue=false, reportUnknownLambdaType=false
 from __future__ import annotations
 
 from typing import Any
