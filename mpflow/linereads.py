@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import io
 import select
+import socket
 from typing import Any, Final
 
 __all__ = ["LineReads"]
 
 _CAN_POLL: Final = hasattr(select, "poll")  # Windows has none
+_DESCRIPTORS: Final = (io.FileIO, socket.SocketIO)
 
 
 class LineReads:
@@ -24,19 +26,28 @@ class LineReads:
     def __init__(self, file: Any) -> None:
         self._file = file
         below: Any = getattr(file, "buffer", None)
+        raw: object = getattr(below, "raw", None)
         # Of anything else nobody knows what it has read ahead.
-        can_look = _CAN_POLL and isinstance(file, io.TextIOWrapper)
-        can_look = can_look and isinstance(below, io.BufferedReader)
-        self._below: Any = below if can_look else None
+        can_look = isinstance(file, io.TextIOWrapper) and isinstance(raw, _DESCRIPTORS)
+        # A terminal says once that it ends: who looks ahead would have it say so again.
+        can_look = can_look and isinstance(below, io.BufferedReader) and not file.isatty()
+        self._below: Any = below if _CAN_POLL and can_look else None
+        self._ended = False
 
     def read(self, size: int) -> object:
         """Lines of `size` characters in all, or some more; `""` at the end."""
-        lines = [self._file.readline(size)]
+        lines = [self._line(size)]
         count = len(lines[0])
         while lines[-1] and count < size and self._has_line():
-            lines.append(self._file.readline(size))
+            lines.append(self._line(size))
             count += len(lines[-1])
         return "".join(lines) if len(lines) > 1 else lines[0]
+
+    def _line(self, size: int) -> str:
+        line: str = "" if self._ended else self._file.readline(size)
+        if isinstance(self._file, io.TextIOWrapper) and len(line) < size:
+            self._ended = line[-1:] not in ("\n", "\r")  # it is not asked once more
+        return line
 
     def _has_line(self) -> bool:
         """Whether the end of a line has come, or that of all."""

@@ -238,12 +238,15 @@ class OpenFile:
         def read(size: int) -> object:
             with lock:
                 _check_turn(turn, mine)
-                if not _blocks(self._file):  # what has nothing to give now would look like the end
+                blocks = _blocks(self._file)
+                data: object = None if blocks is False else only(size)
+                # What has nothing to give now looks like the end.
+                if data is None or (blocks is None and not _ends(self._file, data, size)):
                     raise WriteError(
                         "expected a file that blocks, or a binary one as open() or os.fdopen() "
                         "makes it, got one that does not block"
                     )
-                return only(size)
+                return data
 
         return read
 
@@ -277,8 +280,8 @@ class OpenFile:
         return read
 
 
-def _blocks(file: Any) -> bool:
-    """Whether its reads wait for what comes, as far as its descriptor tells."""
+def _blocks(file: Any) -> bool | None:
+    """Whether its reads wait for what comes; None where nobody can tell."""
     inner = inner_file(file)
     raw: Any = getattr(getattr(inner, "buffer", inner), "raw", inner)
     if isinstance(raw, socket.SocketIO):
@@ -286,7 +289,28 @@ def _blocks(file: Any) -> bool:
         timeout: float | None = own._sock.gettimeout()
         return timeout is None or timeout > 0
     descriptor = _descriptor(file)
-    return descriptor is None or os.name != "posix" or os.get_blocking(descriptor)
+    if descriptor is None or os.name != "posix":
+        return None
+    if os.get_blocking(descriptor):
+        return True
+    # That of a socket with a timeout does not block, and what wraps such a socket waits.
+    is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    return None if is_socket and not isinstance(raw, io.FileIO) else False
+
+
+def _ends(file: Any, data: object, size: int) -> bool:
+    """Whether nothing, or text that stops within a line, is the end of what nobody can tell of.
+
+    A buffer gives `b""` for the end, and where its raw file has nothing to give now: asked once
+    more, it gives None there, or what has come meanwhile.
+    """
+    if isinstance(data, str):
+        goes_on = data[-1:] in ("\n", "\r") or len(data) >= size
+    else:
+        goes_on = bool(data)
+    below: Any = getattr(inner_file(file), "buffer", inner_file(file))
+    is_buffer = isinstance(below, io.BufferedReader | io.BufferedRWPair)
+    return goes_on or not is_buffer or below.read(1) == b""
 
 
 def _check_turn(turn: int, shared: _Shared) -> None:
