@@ -95,8 +95,6 @@ class Crew(Pool):
             self.within.stirs += 1
         if self.reporter is not None:
             self.reporter.started(record)
-        if self.watch.blocked:
-            self.watch.move()
 
     def _reraise(self, error: BaseException, scope: anyio.CancelScope) -> None:
         """Go on with a cancellation that somebody asked for; all else is the flow's to raise."""
@@ -161,6 +159,8 @@ class Crew(Pool):
             if record.error is not None:
                 text = f"the rollback of {record.info.ref} failed: {shown(error)}"
                 add_note(record.error, text)
+            if is_fatal(error):
+                self.on_failure(record, error)
             return
         own = record.expired or record.over
         if own is not None:
@@ -197,7 +197,10 @@ class Crew(Pool):
                 if self.closing:
                     self._settle(record)
                     return
-                self._begin(record, scope)
+                if call is None:
+                    self._begin(record, scope)
+                else:  # it has begun: that it has two phases was seen by what it gave
+                    record.scope = scope
                 try:
                     await self._enter(record, scope, call)
                 except BaseException as raised:

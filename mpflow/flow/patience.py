@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import attrs
 
+from mpflow.flow.answers import is_fatal
 from mpflow.flow.notes import add_note, shown
 
 __all__ = ["Patience"]
@@ -25,11 +26,16 @@ class Patience:
     """
 
     interruption: BaseException | None = None
-    """The first that came; who asks for it raises it."""
+    """The first that came, of what ends the program before a cancellation; who asks raises it."""
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether what interrupted ends the program: KeyboardInterrupt, SystemExit and the like."""
+        return self.interruption is not None and is_fatal(self.interruption)
 
     def keep(self, error: BaseException) -> None:
         """Keep what interrupts, until it can be raised."""
-        if self.interruption is None:
+        if self.interruption is None or (is_fatal(error) and not self.is_fatal):
             self.interruption = error
 
     async def outlast(self, wait: Callable[[], Awaitable[object]]) -> None:

@@ -15,6 +15,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from mpflow.errors import FlowAborted, HandlerCancelled, RolledBack, RouteError
+from mpflow.flow.answers import is_fatal
 from mpflow.flow.crew import Crew
 from mpflow.flow.decisions import Decisions
 from mpflow.flow.patience import Patience
@@ -146,9 +147,17 @@ class Transaction(ABC):
                 await self._close()
                 self._report_end(error)
         assert error is not None  # else it is open
-        if isinstance(error, Exception):
+        self._keep_fatal(error)
+        if isinstance(error, Exception) or (self._patience.is_fatal and not is_fatal(error)):
             self._patience.end()
         raise error
+
+    def _keep_fatal(self, error: BaseException | None) -> None:
+        """What ends the program is raised, whatever else came before or after it."""
+        if error is not None and not is_fatal(error) and not isinstance(error, GeneratorExit):
+            for _, failure in self._verdict.failures:
+                if is_fatal(failure):
+                    self._patience.keep(failure)
 
     def _take_limits(self) -> Limits:
         """The limits in force. A message that they refuse at once has had a flow all the same."""
@@ -391,6 +400,8 @@ class Transaction(ABC):
             raised = failure or exc
             if raised is not None and raised is self._broken:
                 self._patience.give_way(raised)
+            elif self._state == "rolled back":
+                self._keep_fatal(raised)
             self._patience.end()
 
     async def _close(self) -> None:
