@@ -111,7 +111,11 @@ class PartWaited(PartReport):
 
 @attrs.frozen(kw_only=True)
 class PartFinished(PartReport):
-    """The handler has answered after `seconds`, with `value`; nothing is committed yet."""
+    """The handler has answered after `seconds`, with `value`; nothing is committed yet.
+
+    Where a route has `max_bytes` and collects failures, this or `PartFailed` comes once the part
+    is whole, or never will be: before that it may turn out to be too large.
+    """
 
     value: Any
     seconds: float
@@ -138,7 +142,10 @@ class PartCommitted(PartReport):
 
 @attrs.frozen(kw_only=True)
 class PartRolledBack(PartReport):
-    """The handler has undone its work; `error` is what went wrong in that, or None."""
+    """The handler has undone its work; `error` is what went wrong in that, or None.
+
+    Not told of a part that has failed already, being too large: `PartFailed` is the last word.
+    """
 
     error: BaseException | None
 

@@ -117,6 +117,9 @@ class Pump(Transaction):
             if error.part is None and self._here is not None:
                 error.part = self._here.ref
             raise
+        finally:
+            if self._reporter is not None:
+                self._reporter.closed()
         self._check_missing()
         if self._read_epilogue or self._reader.must_end:
             while not self._reader.at_eof:
@@ -280,6 +283,8 @@ class Pump(Transaction):
 
     def _open_record(self, record: Record) -> None:
         self._open = record
+        if self._reporter is not None and self._may_be_taken_back(record):
+            self._reporter.opened(record)
         self._watch_time()
         self._submit(record)
         if record.spooled:
@@ -351,9 +356,9 @@ class Pump(Transaction):
             self._tell()
             return
         self._open = None
-        self._tell()
         assert record.channel is not None
         record.whole_at = self._watch.now()
+        self._tell()
         record.channel.end()
         self._crew.whole(record)
 
@@ -439,14 +444,19 @@ class Pump(Transaction):
 
     def _on_settled(self, record: Record) -> None:
         """Those who need a part are told, but not before it is certain that it is not too large."""
-        route = record.route
-        if record is self._open and route.max_bytes is not None and route.on_error == "collect":
+        if record is self._open and self._may_be_taken_back(record):
             self._untold = record
             return
         assert self._needs is not None
         self._needs.settled(record)
 
+    def _may_be_taken_back(self, record: Record) -> bool:
+        """Whether its failure may come after its handler's end: nobody is told of that before."""
+        return record.route.max_bytes is not None and record.route.on_error == "collect"
+
     def _tell(self) -> None:
+        if self._reporter is not None:
+            self._reporter.closed()
         record, self._untold = self._untold, None
         if record is not None and self._needs is not None:
             self._needs.settled(record)

@@ -48,6 +48,9 @@ class Reporter:
     flow: FlowRef
     on_interrupt: Callable[[BaseException], None]
     """Called with what the observer raises that is no `Exception`: the flow raises it, later."""
+    # The part whose handler's end is not told before it is whole, and when that end came.
+    _open: Record | None = attrs.field(default=None, init=False)
+    _ended_at: float | None = attrs.field(default=None, init=False)
     _begun: dict[Record, float] = attrs.field(factory=dict[Any, float])
     # When each came, and had all it needs; and how often there had been no slot until then.
     _came: dict[Record, tuple[float, int]] = attrs.field(factory=dict[Any, Any])
@@ -140,9 +143,25 @@ class Reporter:
         if seconds > 0:
             self._tell_part(PartWaited, record, why="handler", on=(), seconds=seconds)
 
+    def opened(self, record: Record) -> None:
+        """A part has begun to come whose handler's end is told once it is whole."""
+        self._open = record
+
+    def closed(self) -> None:
+        """That part is whole, or never will be: its handler's end is certain, if it has come."""
+        record, self._open = self._open, None
+        ended_at, self._ended_at = self._ended_at, None
+        if record is not None and ended_at is not None:
+            self._settled(record, ended_at)
+
     def settled(self, record: Record) -> None:
         """A handler has answered or failed, or never will."""
-        now = self.now()
+        if record is self._open:
+            self._ended_at = self.now()
+        else:
+            self._settled(record, self.now())
+
+    def _settled(self, record: Record, now: float) -> None:
         self._came.pop(record, None)
         self._ready.pop(record, None)
         seconds = now - self._begun.pop(record, now)
@@ -161,10 +180,14 @@ class Reporter:
 
     def failed_waiting(self, record: Record, error: BaseException) -> None:
         """A handler that had answered has failed before anything was decided."""
+        if record is self._open:
+            self.closed()
         self._tell_part(PartFailed, record, error=error, is_collected=False, seconds=0.0)
 
     def decided(self, record: Record, *, commits: bool, error: BaseException | None) -> None:
         """A handler that waited has ended its second phase."""
+        if record.error is not None:
+            return  # it was told as a failure: its part turned out to be too large
         if not commits:
             self._tell_part(PartRolledBack, record, error=error)
         elif error is None:
