@@ -343,7 +343,7 @@ class Pool(ABC):
     def _is_clean(self) -> bool:
         """Whether the handler left the context variables as they were, by identity."""
         now, before = contextvars.copy_context(), self._values
-        return len(now) == len(before) and all(map(is_, now.values(), before))
+        return len(now) == len(before) and (not before or all(map(is_, now.values(), before)))
 
     async def _wait(self) -> None:
         event = anyio.Event()

@@ -7,6 +7,8 @@ Must not know: how a verdict is carried out.
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,7 +54,7 @@ class Watch:
     _sooner: anyio.Event | None = None
 
     def move(self) -> None:
-        """A byte was taken, a handler started or answered, or one is alive."""
+        """A byte was taken, a handler answered, or one is alive."""
         if self.blocked:
             self._moved_at = self.now()
 
@@ -156,10 +158,19 @@ class Watch:
 
 
 def loop_clock() -> Callable[[], float]:
-    """The clock of the running event loop, without the look-ups of `anyio.current_time`."""
+    """The clock of the running event loop, without the look-ups of `anyio.current_time`.
+
+    It is read twice a part: those look-ups were an eighth of what a tiny part costs on trio.
+    """
     token = current_token().native_token
     own: Callable[[], float] | None = getattr(token, "time", None)  # an asyncio loop's
-    return own or anyio.current_time
+    if own is None:
+        trio: Any = sys.modules["trio"]
+        clock: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        return clock
+    asyncio: Any = sys.modules["asyncio"]
+    usual = getattr(own, "__func__", None) is asyncio.BaseEventLoop.time
+    return time.monotonic if usual else own  # which is all that asyncio's own loops do
 
 
 def all_needed(record: Record) -> list[Record]:
