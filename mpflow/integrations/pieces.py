@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
@@ -28,17 +29,21 @@ SLOW: Final = 0.5
 PATIENCE: Final = 2.0
 """Seconds from its start for a read that is under way when nobody wants it any more."""
 
+ENDING: Final = 1.0
+"""Seconds for the same once it was told to stop."""
+
 
 class Pieces:
     """The bytes of a file whose `read(n)` blocks until there are `n`, or the end.
 
     A thread of its own reads, so that a read which never returns holds up nobody: not the loop,
     not the end of the process. The pieces are small where the client is slow, since what has come
-    of a piece is not seen before it is whole.
+    of a piece is not seen before it is whole. `stop` makes a read under way end, if it can.
     """
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, stop: Callable[[], None] | None = None) -> None:
         self._file = file
+        self._stop = stop
         self._size = FIRST
         self._wanted = threading.Semaphore(0)
         self._next: tuple[int, Future[bytes], anyio.Event] | None = None
@@ -71,14 +76,17 @@ class Pieces:
         return outcome.result()
 
     def close(self) -> None:
-        """Read no more. A read under way is waited for, but not for long.
+        """Read no more. A read under way is waited for, but not for long, and told to stop.
 
         One that has taken long already is given up: after a timeout, nothing is to come.
         """
         self._is_closed = True
         self._wanted.release()
         # Two threads must not read at once: what the server does next is to read on by itself.
-        self._idle.wait(max(0.0, self._start + PATIENCE - time.monotonic()))
+        left = max(0.0, self._start + PATIENCE - time.monotonic())
+        if not self._idle.wait(left) and self._stop is not None:
+            self._stop()
+            self._idle.wait(ENDING)
 
     def _run(self, token: Any) -> None:
         while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, TypeVar, overload
 
@@ -30,7 +31,7 @@ from mpflow.errors import excerpt
 from mpflow.integrations.exchange import Answer
 from mpflow.integrations.held import HeldFlow
 from mpflow.integrations.pieces import Pieces
-from mpflow.integrations.wsgi_linger import Lingering
+from mpflow.integrations.wsgi_linger import Lingering, is_lingering, stop_reading
 
 __all__ = [
     "Answer",
@@ -115,7 +116,8 @@ def flow(
     The block runs in the thread that calls, where connections to a database are its own. The end
     of the block commits, or `commit()` in it; an exception that leaves it rolls all back.
     """
-    body = Pieces(environ.get("wsgi.input"))
+    stop = None if is_lingering(environ) else partial(stop_reading, environ)
+    body = Pieces(environ.get("wsgi.input"), stop)
 
     def make() -> Flow:
         _expect_unread(environ)

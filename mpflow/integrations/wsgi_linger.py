@@ -1,23 +1,32 @@
 """Early answers of WSGI applications, so that they reach clients which are still sending.
 
-Knows: PEP 3333, threads. Must not know: multipart, frameworks.
+Knows: PEP 3333, threads, and what of its connection a server shows. Must not know: multipart,
+frameworks.
 """
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, Final, TypeAlias
 
 import attrs
 
 from mpflow.integrations.exchange import HURRIED_SECONDS, Linger
 
-__all__ = ["Lingering", "WsgiApp"]
+__all__ = ["Lingering", "WsgiApp", "is_lingering", "stop_reading"]
 
 WsgiApp: TypeAlias = Callable[[MutableMapping[str, Any], Any], Iterable[bytes]]
 
 _PIECE: Final = 64 * 1024
+
+_LINGERING: Final = "mpflow.lingering"
+
+_ENDING_SECONDS: Final = 1.0
+"""How long a read may take to notice that its connection gives no more."""
 
 
 @attrs.define(eq=False)
@@ -27,19 +36,24 @@ class Lingering:
     An answer that comes before the body was read, a 413 say, is lost on some servers to clients
     that write all of it before they read. So what still comes is read and thrown away within
     `linger`, once the answer has gone out and before it ends. Behind a 408 it is half a second:
-    who was silent for too long is not waited for once more.
+    who was silent for too long is not waited for once more. Where a read is still under way then,
+    the connection is closed: to another request the rest of this body must never belong.
     """
 
     app: WsgiApp
     linger: Linger = attrs.field(factory=Linger)
 
     def __call__(self, environ: MutableMapping[str, Any], start_response: Any) -> Iterable[bytes]:
-        body = Watched(environ["wsgi.input"], _length(environ))
+        connection = _Connection.of(environ, start_response)
+        body = Watched(environ["wsgi.input"], _length(environ), connection)
         environ["wsgi.input"] = body
+        environ[_LINGERING] = True
         statuses: list[str] = []
 
         def start(status: str, *others: Any, **named: Any) -> Any:
             statuses.append(status)
+            if status.startswith("408") and not body.ended and connection is not None:
+                connection.close_later()  # while its header can still say so
             return start_response(status, *others, **named)
 
         answer = self.app(environ, start)
@@ -65,16 +79,73 @@ class _Lingered:
 
     def close(self) -> None:
         close = getattr(self._answer, "close", None)
-        if close is not None:
-            close()
+        try:
+            if close is not None:
+                close()
+        finally:
+            # Here all of the answer is written: over TLS nothing can be once a read was broken off.
+            self._body.end()
+
+
+@attrs.frozen
+class _Connection:
+    """The connection of a request, as gunicorn and werkzeug's development server show it."""
+
+    _socket: socket.socket
+    _close_later: Callable[[], None] | None
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any], start_response: object) -> _Connection | None:
+        """None where the server shows none, or other requests are on it (HTTP/2)."""
+        shown: object = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+        is_single = str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/1.")
+        if not (isinstance(shown, socket.socket) and is_single):
+            return None
+        # gunicorn closes by itself after a body that nobody has read to its end, but it takes a
+        # body for read whose connection has ended. Its start_response is a method of its answer.
+        owner: object = getattr(start_response, "__self__", None)
+        return cls(shown, getattr(owner, "force_close", None))
+
+    @property
+    def has_tls(self) -> bool:
+        return isinstance(self._socket, ssl.SSLSocket)
+
+    def close_later(self) -> None:
+        """Have the server close it after the answer."""
+        if self._close_later is not None:
+            self._close_later()
+
+    def stop_reading(self) -> None:
+        """End a read that is under way in another thread. Without TLS one can still write."""
+        # An SSLSocket's own shutdown would go on without TLS.
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RD)
+
+
+def is_lingering(environ: Mapping[str, Any]) -> bool:
+    """Whether somebody further out looks after what of the body is still read."""
+    return bool(environ.get(_LINGERING))
+
+
+def stop_reading(environ: Mapping[str, Any]) -> None:
+    """End a read of the body that is under way in another thread, before the answer.
+
+    Where the server allows that, and without TLS.
+    """
+    connection = _Connection.of(environ, None)
+    if connection is not None and not connection.has_tls:
+        connection.stop_reading()
 
 
 class Watched:
     """`wsgi.input`, with an eye on how much of it was read. One thread reads at a time."""
 
-    def __init__(self, file: Any, length: int | None) -> None:
+    def __init__(
+        self, file: Any, length: int | None, connection: _Connection | None = None
+    ) -> None:
         self._file = file
         self._left = length  # None: nobody knows before the end
+        self._connection = connection
         self._lock = threading.Lock()
         self._is_unwanted = False
         self.ended: bool = length == 0
@@ -95,6 +166,8 @@ class Watched:
     def _count(self, read: Callable[[int], bytes], size: int | None) -> bytes:
         size = -1 if size is None or size < 0 else size
         with self._lock:
+            if self._is_unwanted:
+                return b""
             if self._left is not None:
                 size = self._left if size < 0 else min(size, self._left)
             data = read(size)
@@ -105,7 +178,7 @@ class Watched:
         return data
 
     def discard(self, linger: Linger, most: float | None = None) -> None:
-        """Read on and throw away, within bounds. A read that takes longer is left alone.
+        """Read on and throw away, within bounds. A read that takes longer goes on.
 
         `most` are the seconds that it may take at most, whatever `linger` says.
         """
@@ -117,6 +190,19 @@ class Watched:
         thread.start()
         thread.join(seconds)
         self._is_unwanted = True
+
+    def end(self) -> None:
+        """The answer is over. A read that is still under way ends, and so does the connection.
+
+        Two threads must not read at once, and what the server does next is to read on by itself.
+        Where it does not show the connection, the read is left alone.
+        """
+        self._is_unwanted = True
+        if self._connection is not None and self._lock.locked():
+            self._connection.close_later()
+            self._connection.stop_reading()
+            if self._lock.acquire(timeout=_ENDING_SECONDS):
+                self._lock.release()
 
     def _discard(self, size: int) -> None:
         while size > 0 and not (self.ended or self._is_unwanted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -500,6 +501,50 @@ def test_a_client_that_timed_out_is_not_lingered_for(monkeypatch: pytest.MonkeyP
     assert started == ["408 Request Timeout"]
     assert time.monotonic() - begun < 25
     stuck.gone.set()
+
+
+@pytest.mark.parametrize("linger", [True, False])
+@pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/2.0"])
+@pytest.mark.usefixtures("impatient")
+def test_only_a_connection_of_ones_own_is_ended(
+    protocol: str, linger: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wsgi_linger, "HURRIED_SECONDS", 0.01)
+    router = Phases(limits=Limits(idle_timeout=0.05)).router
+    closed: list[bool] = []
+
+    class Answering:
+        def force_close(self) -> None:
+            closed.append(True)
+
+        def start(self, status: str, headers: Any) -> None: ...
+
+    def app(environ: Any, start_response: Any) -> Any:
+        with pytest.raises(LimitExceeded) as caught:
+            wsgi.dispatch(router, environ)
+        return wsgi.respond(caught.value, start_response)
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as stream:
+        theirs.sendall(BODY[:-20])
+        given = environ(
+            **{"wsgi.input": stream, "SERVER_PROTOCOL": protocol, "gunicorn.socket": ours}
+        )
+        answer: Any = (wsgi.Lingering(app) if linger else app)(given, Answering().start)
+        assert b"idle_timeout" in b"".join(answer)
+        if linger:
+            answer.close()
+        is_one = protocol == "HTTP/1.1"
+        assert bool(closed) == (is_one and linger)
+        if is_one:
+            assert ours.recv(1) == b""
+            theirs.close()
+        else:
+            theirs.sendall(BODY[-20:])  # the thread still reads
+            theirs.shutdown(socket.SHUT_WR)
+            joined = [t for t in threading.enumerate() if t.name.startswith("mpflow-")]
+            for thread in joined:
+                thread.join(30)
 
 
 def test_lines_of_a_watched_body() -> None:

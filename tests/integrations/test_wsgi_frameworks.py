@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import select
 import socket
 from collections.abc import Iterator
@@ -170,6 +171,43 @@ def test_a_chunked_body_that_breaks_off_or_is_malformed(
     assert any(error.encode() in told for error in errors), told
     assert b"Traceback" not in server.log.read_bytes()[logged:]
     assert server.files() == before
+
+
+# -- silence ----------------------------------------------------------------------------------
+
+SOON = 4.0
+"""Seconds; gunicorn itself waits 5 for the rest of a body."""
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("app", "name", "status"),
+    [("hasty", "what", 408), ("bare", "what", 408), ("hasty", "refuse", 402)],
+)
+def test_a_body_that_was_given_up_is_nobodys(
+    server: Server, app: str, chunked: bool, name: str, status: int
+) -> None:
+    """Its rest is no request, and no other thread is still at it: the connection ends."""
+    server.request("GET", "/django/token")  # it is ready
+    logged = server.log.stat().st_size
+    # A piece of the body is seen when it is whole: of 4 KiB, the first.
+    data = body([PartSpec(b"", name=name), PartSpec(bytes(9000), name="rest")])
+    first = data[:6000]
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(data)}"
+    head = f"POST /{app}/ HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type_of()}\r\n{framing}"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SOON) as client:
+        client.sendall(f"{head}\r\n\r\n".encode())
+        client.sendall(b"%x\r\n%b\r\n" % (len(first), first) if chunked else first)
+        answer = b""
+        while more := client.recv(65536):
+            answer += more
+    answers = re.findall(rb"HTTP/1\.1 (\d+)", answer)
+    assert answers == [b"%d" % status], answer
+    if app == "hasty" and status == 408:
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+    noted = server.log.read_bytes()[logged:]
+    assert b"Traceback" not in noted
+    assert b"already executing" not in noted
 
 
 # -- CSRF -------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
-"""Upload services in Django and in Flask, as a server of WSGI finds them: `application`.
+"""Upload services in Django, in Flask, and without either, as a server of WSGI finds them.
 
 Knows: Django, Flask. Must not know: which server runs it.
 
-`/django/...` and `/flask/...`, on asyncio; `?backend=trio` on trio. It stores into `WSGI_FOLDER`.
+`application` has `/django/...` and `/flask/...`, on asyncio; `?backend=trio` on trio. It stores
+into `WSGI_FOLDER`.
+`/hasty/...` and `/bare/...` wait for nobody; the latter does not linger either.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
 from mpflow import Limits, Part, Rejected, Router
 from mpflow.integrations import django as uploads
 from mpflow.integrations import wsgi
+from mpflow.integrations.exchange import Linger
 from mpflow_handlers import Save, Saved, Text
 
 FOLDER = Path(os.environ["WSGI_FOLDER"])
@@ -139,12 +142,35 @@ def flask_read() -> Any:
     wsgi.dispatch(router, flask.request.environ)
 
 
-# -- both -------------------------------------------------------------------------------------
+# -- without a framework ----------------------------------------------------------------------
+
+hasty_router = Router(limits=Limits(idle_timeout=0.3))
+hasty_router.route(name="refuse")(refuse)
+hasty_router.route()(slow)
+
+
+def bare(environ: Any, start_response: Any) -> Any:
+    try:
+        wsgi.dispatch(hasty_router, environ)
+    except Exception as error:
+        return wsgi.respond(error, start_response)
+    start_response("204 No Content", [])
+    return []
+
+
+hasty = wsgi.Lingering(bare, Linger(seconds=0.1, known_seconds=0.1))
+
+# -- all --------------------------------------------------------------------------------------
 
 
 def application(environ: Any, start_response: Any) -> Any:
     framework, _, path = environ["PATH_INFO"][1:].partition("/")
     environ["PATH_INFO"] = f"/{path}"
     environ["SCRIPT_NAME"] = f"/{framework}"
-    app: Any = {"django": in_django, "flask": in_flask.wsgi_app}[framework]
+    app: Any = {
+        "django": in_django,
+        "flask": in_flask.wsgi_app,
+        "hasty": hasty,
+        "bare": bare,
+    }[framework]
     return app(environ, start_response)
