@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.benchmarks import bodies, report
-from tests.benchmarks.__main__ import main
+from tests.benchmarks.__main__ import main, verdict
 from tests.benchmarks.bodies import Body
 from tests.benchmarks.goals import GOALS, Goal, judge
 from tests.benchmarks.peers import ours
@@ -113,6 +113,21 @@ def test_goals_are_met_missed_and_broken() -> None:
     table = goals_table(told)
     assert "| S1 | decoder | at least 1.00 times the speed of multipart | 0.60 times |" in table
     assert "not measured" in table
+
+
+def test_only_a_full_run_that_misses_a_goal_by_far_fails(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = {"scenarios": scenarios_of(decoder=1.0, multipart=0.6), "failed": [], "quick": False}
+    assert verdict(told) == 0
+    assert "missed: S1, decoder at least 1.00" in capsys.readouterr().out
+    told["scenarios"] = scenarios_of(decoder=1.0, multipart=0.4)
+    assert verdict(told) == 1
+    assert "missed by more than its slack: S1" in capsys.readouterr().out
+    assert verdict(told | {"quick": True}) == 0
+    failure = {"scenario": "S1", "peer": "reader-trio", "error": "wrong"}
+    assert verdict(told | {"quick": True, "failed": [failure]}) == 1
+    assert verdict(told | {"quick": True, "failed": [failure | {"peer": "werkzeug"}]}) == 0
 
 
 def test_cost_that_grows_faster_than_the_work_is_seen() -> None:

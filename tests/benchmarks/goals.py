@@ -13,10 +13,14 @@ import attrs
 
 from tests.benchmarks.scenario import MIB
 
-__all__ = ["GOALS", "SLACK", "Goal", "Judged", "judge"]
+__all__ = ["GOALS", "Goal", "Judged", "judge"]
 
 SLACK = 2.0
 """A full run fails where a goal is missed by more than this factor: machines are noisy."""
+CLOSE = 1.5
+"""The same of goals that compare two ways to do the same with the same machinery."""
+ROOMY = 16.0
+"""The same of memory: what a pass leaves to the collector of garbage is not the same each time."""
 STRAIGHT = 1.15
 """The exponent that cost may have in the work: 1 is linear."""
 
@@ -38,6 +42,7 @@ class Goal:
     key: str = "seconds"
     of: str | None = None
     exponent: bool = False
+    slack: float = SLACK
 
     def value(self, scenarios: Mapping[str, Any]) -> float | None:
         """What was measured; None where a side of it was not."""
@@ -69,7 +74,7 @@ class Judged:
     value: float | None
     met: bool | None
     broken: bool
-    """Whether it is missed by more than `SLACK`."""
+    """Whether it is missed by more than its slack."""
 
 
 def judge(scenarios: Mapping[str, Any]) -> list[Judged]:
@@ -80,7 +85,7 @@ def judge(scenarios: Mapping[str, Any]) -> list[Judged]:
         if value is None:
             judged.append(Judged(goal, None, None, False))
         else:
-            judged.append(Judged(goal, value, goal.met(value), not goal.met(value, SLACK)))
+            judged.append(Judged(goal, value, goal.met(value), not goal.met(value, goal.slack)))
     return judged
 
 
@@ -122,8 +127,8 @@ GOALS = [
     Goal("S3", "decoder@new", 0.45, "kirimi@new"),
     *quicker("S3", "reader-asyncio", aiohttp_asyncio=15, starlette_asyncio=2),
     *quicker("S3", "dispatch-asyncio", aiohttp_asyncio=6),
-    Goal("S3", "dispatch-asyncio", 3.4, "checkpoint-asyncio", most=True),
-    Goal("S3", "dispatch-trio", 3.1, "checkpoint-trio", most=True),
+    Goal("S3", "dispatch-asyncio", 3.4, "checkpoint-asyncio", most=True, slack=CLOSE),
+    Goal("S3", "dispatch-trio", 3.1, "checkpoint-trio", most=True, slack=CLOSE),
     Goal("R", "routes-20-asyncio", 1.3, "routes-1-asyncio", most=True),
     Goal("R", "routes-20-trio", 1.3, "routes-1-trio", most=True),
     *quicker("S4", "decoder", multipart=1.4, python_multipart=3, aiohttp_asyncio=17),
@@ -135,7 +140,7 @@ GOALS = [
     Goal("G-bytes", "decoder", STRAIGHT, most=True, exponent=True),
     *quicker("S8-base64", "reader-asyncio", aiohttp_asyncio=0.9),
     *quicker("S8-gzip", "reader-asyncio", aiohttp_asyncio=1.1),
-    Goal("S9", "writer-asyncio", 1.15, "read", most=True),
+    Goal("S9", "writer-asyncio", 1.15, "read", most=True, slack=CLOSE),
     *quicker("S9", "writer-asyncio", httpx_asyncio=1.2, aiohttp_asyncio=7),
     *(Goal("E", ours, bound, "raw", most=True, key=key)
       for ours, bound in (("reader", 1.1), ("dispatch", 1.25)) for key in ("seconds", "cpu")),
@@ -146,10 +151,12 @@ GOALS = [
       for axis in ("size", "parts", "chunks")),
     Goal("G-depth", "reader-asyncio", STRAIGHT, most=True, exponent=True),
     Goal("G-routes", "dispatch-asyncio", STRAIGHT, most=True, exponent=True),
-    *(Goal(name, peer, MIB, most=True, key="peak") for name in MEMORY for peer in READERS),
-    *(Goal(name, f"reader-{on}", MIB, most=True, key="peak")
+    *(Goal(name, peer, MIB, most=True, key="peak", slack=ROOMY)
+      for name in MEMORY for peer in READERS),
+    *(Goal(name, f"reader-{on}", MIB, most=True, key="peak", slack=ROOMY)
       for name in ("S6", "S8-base64", "S8-gzip") for on in ("asyncio", "uvloop", "trio")),
-    *(Goal("S9", f"{way}-{on}", MIB, most=True, key="peak")
+    *(Goal("S9", f"{way}-{on}", MIB, most=True, key="peak", slack=ROOMY)
       for way in ("writer", "sink") for on in ("asyncio", "uvloop", "trio")),
-    *(Goal("E", ours, 4 * MIB, most=True, key="peak") for ours in ("reader", "dispatch", "save")),
+    *(Goal("E", ours, 4 * MIB, most=True, key="peak", slack=ROOMY)
+      for ours in ("reader", "dispatch", "save")),
 ]  # fmt: skip

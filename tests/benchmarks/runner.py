@@ -92,7 +92,7 @@ def _choose(
     for scenario in plan.scenarios:
         peers: list[Peer] = []
         for peer in scenario.peers:
-            if (plan.peers and peer.name not in plan.peers) or (plan.quick and not peer.quick):
+            if not (peer.name in plan.peers if plan.peers else peer.quick or not plan.quick):
                 continue
             where = interpreters.get("new" if peer.new else "main")
             if where is None:
