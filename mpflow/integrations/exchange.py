@@ -267,15 +267,18 @@ class Exchange:
         if not self._keeps:
             return message
         body = self._kept + message.get("body", b"")
-        if self._ended or (self._received == 0 and self._expects()):
+        if self._ended or self._is_asking():
             self._kept = b""  # nobody is still sending
         else:
             self._kept = body[-1:]
         return {**message, "body": body[: len(body) - len(self._kept)]}
 
     async def _wait(self, enough: anyio.Event) -> bool:
-        """Wait for the rest of the body; False where a client pauses that waits itself."""
-        if not self._kept:
+        """Wait for the rest of the body; False where a client pauses that waits itself.
+
+        One that has asked and was refused sends nothing more, unless it has just stopped waiting.
+        """
+        if not (self._kept or self._is_asking()):
             await enough.wait()
             return True
         before = self._received
@@ -283,9 +286,12 @@ class Exchange:
             await enough.wait()
         return self._received > before
 
-    def _expects(self) -> bool:
-        """Whether the client sends its body only once it is asked for it (RFC 9110, 10.1.1)."""
-        return (self.header(b"expect") or "").lower() == "100-continue"
+    def _is_asking(self) -> bool:
+        """Whether the client sends its body only once it is asked for it (RFC 9110, 10.1.1).
+
+        Not after it has begun: no client waits "for an indefinite period".
+        """
+        return self._received == 0 and (self.header(b"expect") or "").lower() == "100-continue"
 
     def hurry(self) -> None:
         """Wait no longer than a moment for what still comes."""

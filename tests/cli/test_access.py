@@ -17,6 +17,7 @@ from mpflow.cli.access import Access
 from mpflow.cli.app import App
 from mpflow.cli.inbox import Inbox
 from mpflow.cli.sinks import Folder
+from mpflow.integrations.exchange import Linger
 from mpflow.testing import PartSpec, body
 from tests.cli.asgi import Client
 from tests.cli.service import BACKENDS, Service, running
@@ -182,14 +183,24 @@ def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
 
 
 def test_a_client_that_asks_first_sends_nothing_when_it_is_refused(guarded: Service) -> None:
-    """RFC 9110, 10.1.1: no 100 comes before the 401."""
-    with guarded.upload(b"", length=1 << 40, Expect="100-continue") as client:
+    """RFC 9110, 10.1.1: no 100 comes before the 401. Nobody waits for what does not come."""
+    with guarded.upload(b"", length=1000, Expect="100-continue") as client:
         answer = client.makefile("rb")
         assert answer.readline().startswith(b"HTTP/1.1 401")
         head = b"".join(iter(answer.readline, b"\r\n")).lower()
         assert b"connection: close" in head
         length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         assert json.loads(answer.read(length))["status"] == 401
+        client.settimeout(Linger().known_seconds / 2)
+        assert answer.read() == b""
+
+
+def test_a_client_that_does_not_wait_long_reads_why_it_is_refused(guarded: Service) -> None:
+    """As curl, which sends after a second; here it has sent all before it reads."""
+    with guarded.upload(bytes(5_000_000), length=5_000_000, Expect="100-continue") as client:
+        answer = client.makefile("rb")
+        assert answer.readline().startswith(b"HTTP/1.1 401")
+        assert b'"status": 401' in answer.read()
 
 
 def test_a_client_that_asks_first_is_told_to_go_on(guarded: Service) -> None:

@@ -102,7 +102,12 @@ async def test_a_rest_known_to_be_too_long_is_not() -> None:
 @virtual_time
 @pytest.mark.parametrize(
     ("headers", "seconds"),
-    [({}, LINGER.seconds), ({"Content-Length": "100"}, LINGER.known_seconds)],
+    [
+        ({}, LINGER.seconds),
+        ({"Content-Length": "100"}, LINGER.known_seconds),
+        # It has stopped waiting to be asked.
+        ({"Content-Length": "100", "Expect": "100-continue"}, LINGER.known_seconds),
+    ],
 )
 async def test_a_silent_client_is_waited_for_within_bounds(
     headers: dict[str, str], seconds: float
@@ -112,6 +117,16 @@ async def test_a_silent_client_is_waited_for_within_bounds(
     await exchange(client).answer(Answer(400))
     assert client.finished
     assert anyio.current_time() - start == pytest.approx(seconds, abs=0.1)
+
+
+@virtual_time
+async def test_who_waits_to_be_asked_is_not_waited_for() -> None:
+    headers = {"Content-Length": "100", "Expect": "100-continue"}
+    client = Client(headers=headers, ends="silent")
+    start = anyio.current_time()
+    await exchange(client).answer(Answer(413))
+    assert client.finished
+    assert anyio.current_time() - start == pytest.approx(IDLE_SECONDS, abs=0.1)
 
 
 @virtual_time
