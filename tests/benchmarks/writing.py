@@ -138,7 +138,10 @@ def _prepare(size: int) -> None:
     """A file of random bytes, made once."""
     path = _path(size)
     if not path.exists() or path.stat().st_size != size:
-        path.write_bytes(random.Random(5).randbytes(size))
+        rng = random.Random(5)
+        with path.open("wb") as file:
+            for _ in range(size // MIB):
+                file.write(rng.randbytes(MIB))
 
 
 def _counted(form: Form, total: int) -> tuple[int, int]:
