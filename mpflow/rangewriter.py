@@ -6,6 +6,7 @@ Knows: which bytes of a file go into which part. Must not know: requests, how pa
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from typing import Final
 
@@ -23,7 +24,7 @@ _BLOCK: Final = 256 * 1024
 
 
 def range_writer(
-    file: bytes | str | os.PathLike[str],
+    file: bytes | bytearray | memoryview | str | os.PathLike[str],
     ranges: Iterable[tuple[int, int]],
     *,
     content_type: str = "application/octet-stream",
@@ -33,9 +34,12 @@ def range_writer(
 
     `end` is the byte after the last. The file is looked at now, and opened for each range as it is
     written; one that has become shorter since raises `WriteError`. So does a range that holds no
-    byte or that ends past the end, and no range at all: answer 416 to those.
+    byte or that ends past the end, and no range at all: answer 416 to those. A directory raises
+    `IsADirectoryError`, a descriptor or an open file `TypeError`.
     """
-    total = len(file) if isinstance(file, bytes) else os.stat(file).st_size
+    if isinstance(file, bytearray | memoryview):
+        file = bytes(file)
+    total = len(file) if isinstance(file, bytes) else _size_at(file)
     writer = MultipartWriter("byteranges", boundary=boundary)
     for start, end in ranges:
         if not 0 <= start < end <= total:
@@ -47,6 +51,16 @@ def range_writer(
     if not writer.parts:
         raise WriteError("expected one range at least, got none")
     return writer
+
+
+def _size_at(path: str | os.PathLike[str]) -> int:
+    given: object = path
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"expected bytes or the path of a file, got {type(given).__name__}")
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(f"expected the path of a file, got the directory {path}")
+    return status.st_size
 
 
 class _Slice(Content):

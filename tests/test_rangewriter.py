@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,8 @@ RANGES = [(0, 1), (5, 600_000), (1_023_999, 1_024_000)]
 async def test_there_and_back(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "whole"
     path.write_bytes(WHOLE)
-    source = {"bytes": WHOLE, "path": path, "name": str(path)}[kind]
+    sources: dict[str, Any] = {"bytes": WHOLE, "path": path, "name": str(path)}
+    source = sources[kind]
     writer = range_writer(source, RANGES, content_type="image/png")
     sent = await writer.as_bytes()
     assert writer.size == len(sent)
@@ -33,6 +36,25 @@ async def test_there_and_back(kind: str, tmp_path: Path) -> None:
     async for part in MultipartReader(sent, writer.content_type):
         assert part.content_type == "image/png"
         assert part.headers["Content-Range"].endswith("/1024000")
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+async def test_what_is_like_bytes_is_content(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(bytes(100))
+    name = os.fsencode(path)
+    given = kind(bytearray(name))
+    writer = range_writer(given, [(0, len(name))])
+    given[:1] = b"x"  # it was taken as it was
+    assert b"\r\n\r\n" + name + b"\r\n--" in await writer.as_bytes()
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="expected the path of a file, got the directory"):
+        range_writer(tmp_path, [(0, 1)])
+    for given in (3, io.BytesIO(b"x"), None):
+        with pytest.raises(TypeError, match="expected bytes or the path of a file, got "):
+            range_writer(given, [(0, 1)])  # type: ignore[arg-type] # that is the test
 
 
 @pytest.mark.parametrize("ranges", [[], [(0, 0)], [(5, 4)], [(-1, 4)], [(0, 1_024_001)]])
