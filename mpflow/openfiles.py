@@ -241,7 +241,7 @@ class OpenFile:
                 blocks = _blocks(self._file)
                 data: object = None if blocks is False else only(size)
                 # What has nothing to give now looks like the end.
-                if data is None or (blocks is None and not _ends(self._file, data, size)):
+                if blocks is False or (blocks is None and not _ends(self._file, data, size)):
                     raise WriteError(
                         "expected a file that blocks, or a binary one as open() or os.fdopen() "
                         "makes it, got one that does not block"
@@ -304,6 +304,8 @@ def _ends(file: Any, data: object, size: int) -> bool:
     A buffer gives `b""` for the end, and where its raw file has nothing to give now: asked once
     more, it gives None there, or what has come meanwhile.
     """
+    if data is None:
+        return not isinstance(inner_file(file), io.IOBase)  # others mean who knows what by it
     if isinstance(data, str):
         goes_on = data[-1:] in ("\n", "\r") or len(data) >= size
     else:

@@ -40,11 +40,16 @@ def merged_headers(
         _check(headers)
         return headers
     pairs: list[tuple[str, str]] = []
-    if isinstance(given, Mapping):
-        pairs += cast("Mapping[str, str]", given).items()
-    else:
-        pairs += given
-    own = {name.lower() for name, _ in pairs}
+    try:
+        if isinstance(given, Mapping):
+            pairs += cast("Mapping[str, str]", given).items()
+        else:
+            pairs += given
+        own = {name.lower() for name, _ in pairs}
+    except (AttributeError, TypeError, ValueError) as error:
+        kind = type(cast("object", given)).__name__
+        text = f"expected headers as a mapping or as pairs of text, got {kind}: {error}"
+        raise TypeError(text) from error
     kept = [(name, value) for name, value in defaults if name.lower() not in own]
     headers = CIMultiDict([*kept, *pairs])
     _check(headers)

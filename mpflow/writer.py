@@ -338,13 +338,24 @@ class MultipartWriter:
 
         async def pull() -> Payload:
             item = await anext(parts)
-            if isinstance(item, tuple):
-                obj, headers = item
-                return self._payload(obj, headers)
-            return self._payload(item, None)
+            return self._payload(*_pair(item))
 
         made = parts is not cast("object", self._more)
         return pull, getattr(parts, "aclose", None) if made else None
+
+
+def _pair(item: Item) -> tuple[object, HeadersLike | None]:
+    """An object of `parts=`, and the headers that it came with. An error of these names the part,
+    as a `WriteError` does."""
+    if not isinstance(item, tuple):
+        return item, None
+    given: tuple[Any, ...] = item
+    if len(given) != 2:
+        raise WriteError(f"expected an object and its headers, got a tuple of {len(given)}")
+    try:
+        return given[0], None if given[1] is None else merged_headers((), given[1])
+    except TypeError as error:
+        raise WriteError(str(error)) from error
 
 
 def _refuse_codings(headers: CIMultiDict[str]) -> None:

@@ -320,11 +320,24 @@ async def test_two_writings_wait_for_one_pipe() -> None:
             tasks.cancel_scope.cancel()
 
 
+REFUSED: list[tuple[Any, str]] = [
+    (("b", {"X": "q\r\n"}), "control character"),
+    (("b", {}, 1), "expected an object and its headers, got a tuple of 3"),
+    (("b", 3), "expected headers as a mapping or as pairs of text, got int"),
+    (("b", [3]), "expected headers as a mapping or as pairs of text, got list"),
+    (("b", {"X": 3}), "expected text in the header X, got int"),
+    (("b", {3: "X"}), "expected headers as a mapping or as pairs of text, got dict"),
+]
+
+
 @pytest.mark.parametrize("inside", [False, True])
-async def test_what_parts_gives_is_named_where_it_is_refused(inside: bool) -> None:
+@pytest.mark.parametrize(("item", "match"), REFUSED)
+async def test_what_parts_gives_is_named_where_it_is_refused(
+    item: Any, match: str, inside: bool
+) -> None:
     async def parts() -> AsyncIterator[Any]:
         yield "a"
-        yield "b", {"X": "q\r\n"}
+        yield item
 
     root = MultipartWriter(parts=parts())
     if inside:
@@ -332,7 +345,7 @@ async def test_what_parts_gives_is_named_where_it_is_refused(inside: bool) -> No
         outer.append("before")
         outer.append(root)
         root = outer
-    with pytest.raises(WriteError, match="control character") as caught:
+    with pytest.raises(WriteError, match=match) as caught:
         await root.as_bytes()
     assert caught.value.part is not None
     assert caught.value.part.path == ((1, 1) if inside else (1,))
