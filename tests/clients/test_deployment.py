@@ -309,6 +309,56 @@ def test_all_of_each_or_nothing_while_processes_die(deployment: Deployment) -> N
     assert deployment.objects() == named
 
 
+def by_script(deployment: Deployment, file: Path, name: str) -> tuple[int, list[str]]:
+    """What upload.sh says: its exit code, and the status of each try."""
+    done = subprocess.run(
+        ["sh", FOLDER / "upload.sh", file, f"http://127.0.0.1:{deployment.port}", name],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return done.returncode, re.findall(r"^\d{3}$", done.stdout, re.MULTILINE)
+
+
+def test_the_script_tries_again_only_what_may_come_through(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(LARGE)
+    name = uuid.uuid4().hex
+    killed: list[Process] = []
+
+    def kill(method: str, path: str) -> None:
+        if "partNumber=2" in path and not killed:
+            killed.extend(one for one in deployment.processes if one.under_way() == 1)
+            killed[0].kill()
+
+    deployment.bucket.fault = kill
+    assert by_script(deployment, file, name) == (0, ["502", "201"])
+    # Not once more where it is there, nor where it is refused for good.
+    assert by_script(deployment, file, name) == (0, ["409"])
+    assert by_script(deployment, file, "short") == (1, ["404"])
+    assert list(deployment.manifests()) == [name]
+
+
+def test_the_script_tries_again_where_there_was_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        command = ["sh", FOLDER / "upload.sh", tmp_path / "a.bin", url, "0" * 16]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as script:
+            for answer in (b"", b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"):
+                client, _ = listener.accept()
+                with client:
+                    received = b""
+                    while not received.endswith(b"--\r\n"):
+                        received += (more := client.recv(65536))
+                        assert more
+                    client.sendall(answer)
+            told, _ = script.communicate(timeout=PATIENCE)
+    assert (script.returncode, told.split()) == (0, [b"000", b"201"])
+
+
 def test_what_no_manifest_names_is_swept(deployment: Deployment) -> None:
     name = uuid.uuid4().hex
     assert upload(deployment.port, name, b"one")[0] == 201
