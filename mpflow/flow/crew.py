@@ -95,8 +95,6 @@ class Crew(Pool):
             self.within.stirs += 1
         if self.reporter is not None:
             self.reporter.started(record)
-        if self.watch.blocked:
-            self.watch.move()
 
     def _reraise(self, error: BaseException, scope: anyio.CancelScope) -> None:
         """Go on with a cancellation that somebody asked for; all else is the flow's to raise."""
