@@ -95,7 +95,7 @@ def _median(scenarios: Mapping[str, Any], scenario: str, peer: str) -> Mapping[s
 
 
 def _exponent(scenarios: Mapping[str, Any], scenario: str, line: str) -> float | None:
-    """How cost grows at the end of a line: 1 where twice the work costs twice as much."""
+    """How cost grows over the last three points: 1 where twice the work costs twice as much."""
     peers = scenarios.get(scenario, {}).get("peers", {})
     points = sorted(
         (each["median"]["x"], each["median"]["seconds"])
@@ -104,7 +104,7 @@ def _exponent(scenarios: Mapping[str, Any], scenario: str, line: str) -> float |
     )
     if len(points) < 2:
         return None
-    (x, y), (more, cost) = points[-2:]
+    (x, y), (more, cost) = points[-3:][0], points[-1]
     return math.log(cost / y) / math.log(more / x)
 
 
