@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, M
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
+import anyio
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -34,6 +35,9 @@ _EXPECTED = (
     "Starlette, FastAPI, Litestar, Falcon, BlackSheep), got "
 )
 _READ_SIZE: Final = 65536
+# What is read behind a body that has all its parts, in bytes and in seconds, before it is closed.
+_END_SIZE: Final = 65536
+_END_PATIENCE: Final = 0.25
 # What a client of the shape of httpx undoes for certain, with the standard library.
 _COMMON_CODINGS: Final = frozenset({"gzip", "deflate"})
 # What aiohttp undoes, one at a time, unless it was told not to.
@@ -221,15 +225,38 @@ def _closed_late(given: Any, iterable: AsyncIterable[Any]) -> Source:
     source = _made(iterable)
 
     async def close() -> None:
-        if str(getattr(given, "num_bytes_downloaded", "")) == given.headers.get("Content-Length"):
-            # All is here. Its generators stand in each other, and trio warns of each that is
-            # left without having come to its end.
-            with suppress(StopAsyncIteration, MultipartError):
-                while True:
-                    await anext(source)
-        await source.aclose()
+        try:
+            if str(getattr(given, "num_bytes_downloaded", "")) == given.headers.get(
+                "Content-Length"
+            ):
+                # All is here. Its generators stand in each other, and trio warns of each that is
+                # left without having come to its end.
+                with suppress(StopAsyncIteration, MultipartError):
+                    while True:
+                        await anext(source)
+            elif not closed_late.wanted and _is_of_network(given):
+                await _end(source)
+        finally:
+            await source.aclose()
 
-    return Source(source.__anext__, timed=False, close=close)
+    closed_late = Source(source.__anext__, timed=False, close=close)
+    return closed_late
+
+
+def _is_of_network(given: Any) -> bool:
+    """Whether the client's own transport reads it: that one holds no scope over a `yield`."""
+    extensions = getattr(given, "extensions", None)
+    length_is_open = "Content-Length" not in given.headers
+    return length_is_open and isinstance(extensions, Mapping) and "network_stream" in extensions
+
+
+async def _end(source: Source) -> None:
+    """Read on behind the close delimiter, for a little: of a chunked body but the last chunk is
+    left, mostly, and a client uses no connection again whose response has not come to its end."""
+    left = _END_SIZE
+    with suppress(Exception), anyio.move_on_after(_END_PATIENCE):
+        while left > 0:
+            left -= len(await anext(source))
 
 
 def _aiohttp_source(content: Any, codings: _Codings) -> Source:

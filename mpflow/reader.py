@@ -255,6 +255,7 @@ class MultipartReader(EventReader):
         """Close the current part, and the iterator over the source that the reader made."""
         self.close()
         if self.holder is None:
+            self._source.wanted = not self._decoder.ended
             await self._source.aclose()
 
     def close(self) -> None:

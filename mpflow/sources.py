@@ -80,9 +80,10 @@ class Source:
     somebody else's async iterator, which may hold a scope of its own over its `yield`.
     `ends_checked` says that only the end of it tells whether the bytes before it are right, as
     the checksum of a content coding does: who takes them for whole has to read that far.
+    `wanted` says, when it is closed, whether its reader wanted more of it.
     """
 
-    __slots__ = ("_close", "_error", "_pull", "_state", "ends_checked", "timed")
+    __slots__ = ("_close", "_error", "_pull", "_state", "ends_checked", "timed", "wanted")
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class Source:
         self._error: Exception | None = None
         self.timed: bool = timed
         self.ends_checked: bool = False
+        self.wanted: bool = True
 
     def __aiter__(self) -> Source:
         return self
