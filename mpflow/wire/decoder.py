@@ -37,6 +37,7 @@ from mpflow.wire.events import (
 from mpflow.wire.headers import Deviation, Head, Policy, parse_head
 from mpflow.wire.limits import Budget, Limits
 from mpflow.wire.oddities import ODDITIES, OddTokens
+from mpflow.wire.plainfields import take_fields
 from mpflow.wire.refusals import empty, no_delimiter, truncated
 from mpflow.wire.scanner import CLOSE, Scanner
 
@@ -74,11 +75,11 @@ class Decoder:
 
     # Slots, because an instance of more than 30 attributes is slow to read without.
     __slots__ = (
-        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_dropping",
-        "_easy", "_ended", "_eof", "_error", "_head", "_index", "_limits", "_most_header_bytes",
-        "_most_parts", "_moved", "_moves", "_overflow", "_policy", "_queue", "_read_head",
-        "_received", "_scanner", "_size", "_skip", "_state", "_tokens", "_total", "deviations",
-        "epilogue_bytes", "part_limit",
+        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_default_type",
+        "_dropping", "_easy", "_ended", "_eof", "_error", "_head", "_index", "_limits",
+        "_most_header_bytes", "_most_parts", "_moved", "_moves", "_overflow", "_policy", "_queue",
+        "_read_head", "_received", "_scanner", "_size", "_skip", "_state", "_tokens", "_total",
+        "deviations", "epilogue_bytes", "part_limit",
     )  # fmt: skip
 
     def __init__(
@@ -93,11 +94,12 @@ class Decoder:
     ) -> None:
         self._budget = budget or Budget(limits or Limits(), given=limits is not None)
         self._policy = Policy(strict=strict, tolerate=tolerate)
+        # RFC 2046, 5.1.5: in a digest the default is message/rfc822.
+        self._default_type = "message/rfc822" if subtype == "digest" else "text/plain"
         self._read_head = partial(
             parse_head,
             form=subtype == "form-data",
-            # RFC 2046, 5.1.5: in a digest the default is message/rfc822.
-            default_type="message/rfc822" if subtype == "digest" else "text/plain",
+            default_type=self._default_type,
             policy=self._policy,
         )
         self.deviations: list[Deviation] = []
@@ -184,6 +186,8 @@ class Decoder:
                     raise self._error
                 if self._ended:
                     return self._after_end()
+                if self._scanner.pieces and self._take_fields():
+                    break
                 token = next(self._tokens)
                 if token is None:
                     if self._overflow or self._eof:
@@ -212,6 +216,8 @@ class Decoder:
         stays, and counts. Raises `LimitExceeded` for a boundary past `max_boundary`.
         """
         check_boundary(self._boundary, limits=limits)
+        if self._queue and type(self._queue[0]) is WholePart:
+            self._give_back()
         self._budget.tighten(limits)
         self._bound()
         if self._total is not None and self._received > self._total:
@@ -246,6 +252,37 @@ class Decoder:
             )
         if mark:
             self._delimit(mark)
+
+    def _take_fields(self) -> bool:
+        """The hot path of forms: as many fields as come next, are whole and have but a name."""
+        scanner, counts, most, queue = self._scanner, self._counts, self.part_limit, self._queue
+        scanner.at, self._at, header_bytes = take_fields(
+            scanner.pieces,
+            scanner.at,
+            self._at,
+            delimiter=len(scanner.delimiter),
+            default_type=self._default_type,
+            most_parts=self._most_parts - counts.parts,
+            most_header_bytes=self._most_header_bytes - counts.header_bytes,
+            easy=self._easy,
+            part_limit=_NO_LIMIT if most is None else most,
+            add=queue.append,
+        )
+        self._index += len(queue)
+        counts.parts += len(queue)
+        counts.header_bytes += header_bytes
+        return bool(queue)
+
+    def _give_back(self) -> None:
+        """What `_take_fields` took ahead, and nobody has had, was not decoded yet."""
+        fields = [event for event in self._queue if type(event) is WholePart]
+        # A CRLF before the block, two behind it.
+        self._at = fields[0].offset - len(fields[0].head.raw) - 6
+        self._scanner.at -= len(fields)
+        self._index -= len(fields)
+        self._counts.parts -= len(fields)
+        self._counts.header_bytes -= sum(len(field.head.raw) for field in fields)
+        self._queue.clear()
 
     def _whole_part(self, text: bytes, mark: int) -> WholePart | None:
         """The hot path: a part that is whole in hand, and whose headers can break no limit."""

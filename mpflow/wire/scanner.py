@@ -38,15 +38,21 @@ class Scanner:
     padding of a delimiter line that came cut, it is but the beginning.
     `padding` is how many bytes of transport padding the last `DELIMITER` had.
     `max_line` is how many a line may have, whatever follows them; None is no limit.
+
+    After a `DELIMITER`, `pieces[at]` is the text that comes next, as far as it is known; its reader
+    may take it and some of those behind it itself, where each is ended by a delimiter without
+    padding, and then says so by `at`.
     """
 
-    __slots__ = ("_inbox", "_run", "delimiter", "held", "max_line", "padding")
+    __slots__ = ("_inbox", "_run", "at", "delimiter", "held", "max_line", "padding", "pieces")
 
     def __init__(self, delimiter: bytes, *, max_line: int | None) -> None:
         self.delimiter: bytes = delimiter
         self.held: bytes = b"\r\n"
         self.padding: int = 0
         self.max_line: int | None = max_line
+        self.pieces: list[bytes] = []
+        self.at: int = 0
         self._run = b""  # padding that came cut
         self._inbox: deque[bytes | memoryview] = deque()
 
@@ -57,6 +63,7 @@ class Scanner:
     def clear(self) -> None:
         """Let go of what was pushed."""
         self._inbox.clear()
+        self.pieces = []
         self._run = b""
         self.held = b""
 
@@ -70,12 +77,16 @@ class Scanner:
             pieces = (self.held + chunk if self.held else chunk).split(self.delimiter)
             text, last = pieces[0], len(pieces) - 1
             self.held = b""
-            for i in range(1, last + 1):
+            i = 0
+            while i < last:
+                i += 1
                 piece = pieces[i]
                 begin = piece[:2]
                 if begin == b"\r\n":
+                    self.pieces, self.at = pieces, i
                     yield text, DELIMITER
-                    text = piece
+                    self.pieces, i = [], self.at
+                    text = pieces[i]
                 elif begin == b"--":
                     # RFC 2046, 5.1.1: nothing that follows is read, not even on this line.
                     yield text, CLOSE

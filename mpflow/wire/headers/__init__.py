@@ -4,7 +4,7 @@ Knows: the names of this package that others use. Must not know: anything else.
 """
 
 from mpflow.wire.headers.formats import format_disposition, format_head, format_parameter, quote
-from mpflow.wire.headers.head import Head, parse_head
+from mpflow.wire.headers.head import PLAIN_FIELD, Head, parse_head
 from mpflow.wire.headers.policy import DEVIATIONS, LENIENT, TOLERANCES, Deviation, Policy
 from mpflow.wire.headers.values import (
     ContentType,
@@ -16,6 +16,7 @@ from mpflow.wire.headers.values import (
 __all__ = [
     "DEVIATIONS",
     "LENIENT",
+    "PLAIN_FIELD",
     "TOLERANCES",
     "ContentType",
     "Deviation",

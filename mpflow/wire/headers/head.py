@@ -25,20 +25,20 @@ from mpflow.wire.headers.values import (
     read_disposition,
 )
 
-__all__ = ["Head", "parse_head"]
+__all__ = ["PLAIN_FIELD", "Head", "parse_head"]
 
 # What browsers and HTTP clients send, in one match that cannot go back: the disposition first, or
 # (aiohttp, .NET) the content type. What needs thought (a backslash, a percent sign, a control, an
 # equals sign as in an encoded word) is left to the rest.
-_DISPOSITION = (
-    rb'[Cc]ontent-[Dd]isposition: form-data; ?name="([^"\\%=\x00-\x1f\x7f]*+)"'
-    rb'(?:; ?filename="([^"\\%=\x00-\x1f\x7f]*+)")?'
-)
+_NAMED = rb'[Cc]ontent-[Dd]isposition: form-data; ?name="([^"\\%=\x00-\x1f\x7f]*+)"'
+_DISPOSITION = _NAMED + rb'(?:; ?filename="([^"\\%=\x00-\x1f\x7f]*+)")?'
 _TYPE = (
     rb"[Cc]ontent-[Tt]ype: ?([!#$&+\-.0-9A-Z^_a-z]++/[!#$&+\-.0-9A-Z^_a-z]++)"
     rb"(?:; ?charset=([\-.0-9A-Z_a-z]++))?"
 )
 _USUAL = re.compile(_DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?").fullmatch
+PLAIN_FIELD = re.compile(rb"\r\n(" + _NAMED + rb")\r\n\r\n").match
+"""Of a part's text: the block and the name of one that has nothing else. Then comes the body."""
 _TYPE_FIRST = re.compile(_TYPE + rb"\r\n" + _DISPOSITION).fullmatch
 
 _ONCE = frozenset({"content-disposition", "content-type", "content-transfer-encoding"})

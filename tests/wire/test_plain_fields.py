@@ -1,0 +1,125 @@
+"""Fields that are decoded many at once: nobody can tell.
+
+Knows: what a decoder gives in one chunk and in many. Must not know: how many it takes at once.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from mpflow import LimitExceeded
+from mpflow.wire import NEED_DATA, BodyEnd, Budget, Decoder, Event, Limits, PartBegin, WholePart
+
+HEAD = b'Content-Disposition: form-data; name="%s"\r\n\r\n'
+NONE = Limits(max_parts=None, max_total_header_bytes=None)
+
+
+def body(*parts: bytes) -> bytes:
+    return b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + b"--b--\r\n"
+
+
+def field(name: bytes, value: bytes = b"v") -> bytes:
+    return HEAD % name + value
+
+
+FIELDS = body(*(field(b"f%d" % i, b"v" * i) for i in range(50)))
+
+
+def started(event: Event) -> bool:
+    return isinstance(event, WholePart | PartBegin)
+
+
+def names(decoder: Decoder, data: bytes, size: int | None) -> list[str | None]:
+    """The names of what begins, until it fails."""
+    found: list[str | None] = []
+    for at in range(0, len(data), size or len(data)):
+        decoder.receive_data(data[at : at + (size or len(data))])
+        while True:
+            event = decoder.next_event()
+            if event is NEED_DATA or isinstance(event, BodyEnd):
+                break
+            if isinstance(event, WholePart | PartBegin):
+                found.append(event.head.name)
+    return found
+
+
+@pytest.mark.parametrize("size", [None, 1000, 100, 1])
+def test_what_stands_between_fields_is_seen(size: int | None) -> None:
+    parts = [
+        *(field(b"a%d" % i) for i in range(3)),
+        b"\r\nno headers",
+        b'Content-Disposition: form-data; name="file"; filename="x"\r\n\r\n' + b"x" * 300,
+        field(b"b", b"in the body: \r\n--bb\r\n"),
+        field("ü".encode()),
+        field(b"\xff"),
+        field(b""),
+        field(b"last", b""),
+    ]
+    found = names(Decoder("b", subtype="form-data"), body(*parts), size)
+    assert found == ["a0", "a1", "a2", None, "file", "b", "ü", "\udcff", "", "last"]
+
+
+@pytest.mark.parametrize("size", [None, 700, 1])
+def test_padding_between_fields(size: int | None) -> None:
+    data = FIELDS.replace(b"--b\r\n", b"--b \t\r\n", 5).replace(b'name="f20"', b'name="%66"')
+    assert len(names(Decoder("b", subtype="form-data"), data, size)) == 50
+
+
+def test_offsets() -> None:
+    decoder = Decoder("b", limits=NONE)
+    decoder.receive_data(FIELDS)
+    event = decoder.next_event()
+    seen = 0
+    while isinstance(event, WholePart):
+        assert FIELDS[event.offset :].startswith(event.data + b"\r\n--b")
+        assert FIELDS[: event.offset].endswith(b'name="f%d"\r\n\r\n' % seen)
+        seen += 1
+        event = decoder.next_event()
+    assert seen == 50
+
+
+@pytest.mark.parametrize("size", [None, 500, 1])
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        (Limits(max_parts=20), "max_parts"),
+        (Limits(max_total_header_bytes=850), "max_total_header_bytes"),
+        (Limits(max_part_bytes=20), "max_part_bytes"),
+        (Limits(max_header_line=41), "max_header_line"),
+    ],
+)
+def test_a_limit_ends_it_at_the_same_part(limits: Limits, limit: str, size: int | None) -> None:
+    decoder = Decoder("b", limits=limits, subtype="form-data")
+    with pytest.raises(LimitExceeded) as caught:
+        names(decoder, FIELDS, size)
+    assert caught.value.limit == limit
+    part = {"max_parts": 20, "max_total_header_bytes": 20, "max_part_bytes": 21}
+    assert caught.value.part is not None
+    assert caught.value.part.path == (part.get(limit, 10),)
+
+
+@pytest.mark.parametrize("size", [None, 700, 150, 1])
+@pytest.mark.parametrize("had", [1, 2, 19])
+def test_limits_that_are_tightened_meanwhile(size: int | None, had: int) -> None:
+    """They hold for what nobody has had, though it was in hand."""
+    budget = Budget(NONE, given=False)
+    decoder = Decoder("b", subtype="form-data", budget=budget)
+    count = 0
+    caught: LimitExceeded | None = None
+    try:
+        for at in range(0, len(FIELDS), size or len(FIELDS)):
+            decoder.receive_data(FIELDS[at : at + (size or len(FIELDS))])
+            while (event := decoder.next_event()) is not NEED_DATA:
+                if isinstance(event, BodyEnd):
+                    break
+                count += started(event)
+                if count == had and isinstance(event, WholePart | PartBegin):
+                    decoder.tighten(Limits(max_parts=20))
+    except LimitExceeded as error:
+        caught = error
+    assert caught is not None
+    assert caught.limit == "max_parts"
+    assert caught.part is not None
+    assert caught.part.path == (20,)
+    assert count == 20
+    assert budget.counts.parts == 21
