@@ -7,12 +7,13 @@ Must not know: how a body is written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Any, cast
 
 from multidict import CIMultiDict
 
 from mpflow.contents import Sendable
 from mpflow.errors import WriteError, excerpt
+from mpflow.part import Part
 from mpflow.payloads import Payload
 from mpflow.sendheaders import HeadersLike
 from mpflow.writer import MultipartWriter
@@ -27,10 +28,12 @@ class FormData(MultipartWriter):
         form.add("photo", Path("photo.gif"))
         await client.post(url, content=form, headers=form.headers)
 
-    `fields` are pairs of a name and a value, or a mapping. In names and filenames, `"` is written
-    as %22, CR as %0D and LF as %0A. Fields have no Content-Length, and text fields no
-    Content-Type: they are UTF-8. Line ends in values are left as they are, where a browser would
-    make each a CRLF: what is sent is what was given.
+    `fields` are pairs of a name and a value, or a mapping; of one with several values a name (of
+    Starlette, Werkzeug, multidict) all of them are taken, and what was uploaded to those
+    (`UploadFile`, `FileStorage`) is a file with its filename and content type. In names and
+    filenames, `"` is written as %22, CR as %0D and LF as %0A. Fields have no Content-Length, and
+    text fields no Content-Type: they are UTF-8. Line ends in values are left as they are, where a
+    browser would make each a CRLF: what is sent is what was given.
     """
 
     def __init__(
@@ -41,10 +44,9 @@ class FormData(MultipartWriter):
         headers: HeadersLike | None = None,
     ) -> None:
         super().__init__("form-data", boundary=boundary, headers=headers)
-        if isinstance(fields, Mapping):
-            fields = cast("Mapping[str, Sendable]", fields).items()
-        for name, value in fields:
-            self.add(name, value)
+        for name, value in _pairs_of(fields):
+            file, filename, content_type = _upload(value)
+            self.add(name, file, filename=filename, content_type=content_type)
 
     def add(
         self,
@@ -99,6 +101,35 @@ class FormData(MultipartWriter):
             payload.headers.popall("Content-Type", None)
         payload.head(form=True)
         return payload
+
+
+def _pairs_of(
+    fields: Mapping[str, Sendable] | Iterable[tuple[str, Sendable]],
+) -> Iterable[tuple[str, Sendable]]:
+    given: object = fields
+    pairs: Any = getattr(given, "multi_items", None)  # of Starlette
+    if callable(pairs):
+        return cast("Iterable[tuple[str, Sendable]]", pairs())
+    pairs = getattr(given, "lists", None)  # of Werkzeug and Django, whose `items` gives one each
+    if callable(pairs):
+        lists = cast("Iterable[tuple[str, Iterable[Sendable]]]", pairs())
+        return [(name, value) for name, values in lists for value in values]
+    if isinstance(fields, Mapping):
+        return cast("Mapping[str, Sendable]", fields).items()
+    return fields
+
+
+def _upload(value: Sendable) -> tuple[Sendable, str | None, str | None]:
+    """The file that a framework was sent, its filename and content type; else the value alone."""
+    given: Any = value
+    file: Any = getattr(given, "file", getattr(given, "stream", None))
+    filename: object = getattr(given, "filename", None)
+    content_type: object = getattr(given, "content_type", None)
+    if isinstance(value, Part) or not callable(getattr(file, "read", None)):
+        return value, None, None
+    if not isinstance(filename, str) or not isinstance(content_type, str | None):
+        return value, None, None
+    return file, filename, content_type or None
 
 
 def _check_given(headers: CIMultiDict[str], content_type: str | None) -> None:
