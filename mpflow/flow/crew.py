@@ -89,7 +89,8 @@ class Crew(Pool):
 
     def _begin(self, record: Record, scope: anyio.CancelScope) -> None:
         record.scope = scope
-        record.called_at = self.watch.now()
+        # It moves: once is the clock read for both.
+        record.called_at = self.watch.moved_at = self.watch.now()
         self.watch.running[record] = self.handler_timeout
         if self.within is not None:
             self.within.stirs += 1

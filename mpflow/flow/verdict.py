@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, cast
 
 import anyio
 import attrs
@@ -111,9 +111,7 @@ class Verdict:
     def _any_parked(self) -> bool:
         return not self.is_final and any(r.waits_for_decision for r in self.records)
 
-    def _earlier(
-        self, error: BaseException | None, waiting: list[Record]
-    ) -> list[tuple[int, ...]]:
+    def _earlier(self, error: BaseException | None, waiting: list[Record]) -> list[tuple[int, ...]]:
         """How far those handlers are whose failure would win, and that may still fail."""
         first = min(self._ranked(error), default=None)
         if first is None:
@@ -222,5 +220,5 @@ def _is_echo(record: Record, error: BaseException) -> bool:
             seen.add(id(at))
             todo += [at.__cause__, at.__context__]
             if isinstance(at, BaseExceptionGroup):
-                todo += at.exceptions
+                todo += cast("BaseExceptionGroup[BaseException]", at).exceptions
     return False

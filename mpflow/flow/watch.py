@@ -49,14 +49,15 @@ class Watch:
     blocked: dict[tuple[Pool, Record | None], float] = attrs.field(factory=dict[Any, Any])
     """The flows whose pumps wait for a handler (None: for room for one more part), since when."""
     _descriptors: int = 0
-    _moved_at: float = -math.inf
+    moved_at: float = -math.inf
+    """When something last moved, while a pump was blocked."""
     _shortest: float = math.inf
     _sooner: anyio.Event | None = None
 
     def move(self) -> None:
-        """A byte was taken, a handler answered, or one is alive."""
+        """A byte was taken, a handler started or answered, or one is alive."""
         if self.blocked:
-            self._moved_at = self.now()
+            self.moved_at = self.now()
 
     def take_descriptor(self) -> bool:
         """Whether one more file may be kept open."""
@@ -108,7 +109,7 @@ class Watch:
             return math.inf
         # The innermost pump is at the root of it: the others wait for its handler.
         (crew, awaited), since = max(self.blocked.items(), key=_depth)
-        due = max(since, self._moved_at) + self.stall_timeout
+        due = max(since, self.moved_at) + self.stall_timeout
         if due > now:
             return due
         holders = self._holders(crew, awaited)

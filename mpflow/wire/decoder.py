@@ -168,7 +168,7 @@ class Decoder:
                 data = data[: max(0, len(data) - (self._received - self._total))]
                 self._overflow = True
             if data:
-                self._scanner.push(data)
+                self._scanner.inbox.append(data)
 
     def receive_eof(self) -> None:
         """No more data will come. If the body is not whole, `next_event` will raise."""
@@ -200,7 +200,20 @@ class Decoder:
                         return part
                     self._on_headers(text, mark)
                 elif self._state == _BODY:
-                    self._on_body(text, mark)
+                    size, limit = self._size + len(text), self.part_limit
+                    if (
+                        mark
+                        or not text
+                        or self._skip
+                        or self._dropping
+                        or not (limit is None or size <= limit)
+                    ):
+                        self._on_body(text, mark)
+                        continue
+                    # What most chunks of a large part are.
+                    self._size = size
+                    self._at += len(text)
+                    return PartData(text)
                 else:
                     self._on_preamble(text, mark)
         except MultipartError as error:

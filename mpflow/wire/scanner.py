@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from mpflow.errors import LimitExceeded
 
@@ -44,7 +44,7 @@ class Scanner:
     padding, and then says so by `at`.
     """
 
-    __slots__ = ("_inbox", "_run", "at", "delimiter", "held", "max_line", "padding", "pieces")
+    __slots__ = ("_run", "at", "delimiter", "held", "inbox", "max_line", "padding", "pieces")
 
     def __init__(self, delimiter: bytes, *, max_line: int | None) -> None:
         self.delimiter: bytes = delimiter
@@ -54,27 +54,34 @@ class Scanner:
         self.pieces: list[bytes] = []
         self.at: int = 0
         self._run = b""  # padding that came cut
-        self._inbox: deque[bytes | memoryview] = deque()
+        self.inbox: deque[bytes | memoryview] = deque()
+        """The chunks that are not scanned yet; the next one goes here.
+
+        What has been cut of a larger one is a memoryview.
+        """
 
     def push(self, chunk: bytes) -> None:
         """Add a chunk."""
-        self._inbox.append(chunk)
+        self.inbox.append(chunk)
 
     def clear(self) -> None:
         """Let go of what was pushed."""
-        self._inbox.clear()
+        self.inbox.clear()
         self.pieces = []
         self._run = b""
         self.held = b""
 
     def tokens(self) -> Generator[Token | None, None, None]:
         """The tokens. Each byte is looked at by one `split`, whatever the chunking."""
+        inbox, delimiter, tail = self.inbox, self.delimiter, 1 - len(self.delimiter)
         while True:
-            while not self._inbox:
+            while not inbox:
                 yield None
-            chunk = self._window()
+            first = inbox.popleft()
+            small = type(first) is bytes and len(first) <= WINDOW
+            chunk = cast("bytes", first) if small else self._window(first)
             # `split` gives back the object itself where there is no delimiter.
-            pieces = (self.held + chunk if self.held else chunk).split(self.delimiter)
+            pieces = (self.held + chunk if self.held else chunk).split(delimiter)
             text, last = pieces[0], len(pieces) - 1
             self.held = b""
             i = 0
@@ -115,7 +122,9 @@ class Scanner:
                         yield text, OPEN
                         text = self.delimiter + piece
             else:
-                yield self._hold(text), OPEN
+                if not self.held and text.rfind(b"\r", tail) >= 0:
+                    text = self._hold(text)
+                yield text, OPEN
                 if self._run:
                     run, self._run = self._run, b""
                     self.held = self.delimiter + (yield from self.gather(run))
@@ -131,30 +140,27 @@ class Scanner:
         """
         run = bytearray(padding)
         while True:
-            while not self._inbox:
+            while not self.inbox:
                 yield None
-            chunk = self._window()
+            chunk = self._window(self.inbox.popleft())
             rest = chunk.lstrip(b" \t")
             run += chunk[: len(chunk) - len(rest)]
             if rest or self.too_long(len(run)):
-                self._inbox.appendleft(rest)
+                self.inbox.appendleft(rest)
                 return bytes(run)
 
-    def _window(self) -> bytes:
-        """The next chunk, or the next window of a chunk too large to be split at once."""
-        chunk = self._inbox.popleft()
+    def _window(self, chunk: bytes | memoryview) -> bytes:
+        """A chunk, or the next window of a chunk too large to be split at once."""
         if len(chunk) <= WINDOW:
             return chunk if type(chunk) is bytes else bytes(chunk)
         if type(chunk) is bytes and not self.held and self.delimiter not in chunk:
             return chunk
         view = memoryview(chunk)
-        self._inbox.appendleft(view[WINDOW:])
+        self.inbox.appendleft(view[WINDOW:])
         return bytes(view[:WINDOW])
 
     def _hold(self, text: bytes) -> bytes:
         """Hold back the end of `text` if it may begin a delimiter; what is surely text."""
-        if self.held:
-            return text
         # A delimiter has one CR, its first byte: only the last CR of the text can begin one.
         cut = text.rfind(b"\r", max(0, len(text) - len(self.delimiter) + 1))
         if cut >= 0 and self.delimiter.startswith(text[cut:]):
@@ -173,18 +179,18 @@ class Scanner:
 
     def take(self, most: int = WINDOW) -> bytes | None:
         """For those who look for delimiters of another kind: up to `most` bytes of what came."""
-        if not self._inbox:
+        if not self.inbox:
             return None
-        chunk = self._inbox.popleft()
+        chunk = self.inbox.popleft()
         if len(chunk) > most:
             view = memoryview(chunk)
-            self._inbox.appendleft(view[most:])
+            self.inbox.appendleft(view[most:])
             chunk = view[:most]
         return bytes(chunk)
 
     def put_back(self, data: bytes) -> None:
         """Undo `take`."""
-        self._inbox.appendleft(data)
+        self.inbox.appendleft(data)
 
     def find_dashed(self, boundary: bytes) -> Generator[Token | None, None, None]:
         """Choose the delimiter by what comes first: `CRLF--boundary`, or `CRLFboundary`.
@@ -203,11 +209,11 @@ class Scanner:
                 yield data[:first], OPEN
             if first >= 0:
                 self.held = b""
-                self._inbox.appendleft(data[first:])
+                self.inbox.appendleft(data[first:])
                 return
             keep = len(usual) - 1
             yield data[:-keep], OPEN
             data = data[-keep:]
-            while not self._inbox:
+            while not self.inbox:
                 yield None
-            data += self._inbox.popleft()
+            data += self.inbox.popleft()
