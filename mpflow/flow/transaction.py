@@ -411,3 +411,22 @@ class Transaction(ABC):
         # Every task has ended: the group raises nothing, and the block's exception goes on bare.
         await self._tasks.__aexit__(None, None, None)
         self._spool.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop what leads back here, so that a flow needs no collector to be forgotten.
+
+        To find that all of it is garbage had cost a quarter of the time of a form of tiny fields.
+        """
+        self._crew.on_failure, self._crew.on_settled = _nothing, None
+        self._verdict.position = self._verdict.place = _nowhere
+        if self._parent is None:
+            self._watch.on_idle = self._watch.on_stall = _nothing
+
+
+def _nothing(*told: object) -> None:
+    """All handlers have ended: nobody is told anything."""
+
+
+def _nowhere(*of: object) -> int:
+    return 0

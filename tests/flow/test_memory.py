@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import anyio
@@ -15,6 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from mpflow import Branches, Limits, Part, Router
+from mpflow_handlers import Nested, Tee
 from tests.flow.support import Chunks, Field, cut, form, head, nested, read, reader, tail
 from tests.support import only_trio
 
@@ -294,3 +296,31 @@ async def test_results_keep_no_bodies() -> None:
         tracemalloc.stop()
     assert len(results) == 1000
     assert held < 4 * MIB
+
+
+async def test_a_flow_that_is_over_needs_no_collector_to_be_forgotten() -> None:
+    """With all of its parts: else each form would stay until the collector comes round."""
+
+    @asynccontextmanager
+    async def staged(part: Part) -> AsyncGenerator[bytes, None]:
+        yield await part.read()
+
+    inner = Router()
+    inner.add(read)
+    router = Router()
+    router.add(read, name="a")
+    router.add(staged, name="b")
+    router.add(Tee(read, staged), name="c")
+    router.add(Nested(inner), name="n")
+    body = form(("a", b"1"), ("b", b"2"), ("c", b"3"), nested("n", ("x", b"4")))
+    flow = router.flow(reader(body))
+    async with flow:
+        kept = flow.results
+    assert len(kept) == 4
+    forgotten = weakref.ref(flow)
+    gc.disable()
+    try:
+        del flow
+        assert forgotten() is None
+    finally:
+        gc.enable()
