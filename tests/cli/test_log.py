@@ -7,6 +7,8 @@ import logging
 import socket
 import sys
 
+import pytest
+
 from mpflow import CommitFailed, ServiceFailed
 from mpflow.cli.log import make_handler
 from mpflow.cli.serving import server_config
@@ -56,7 +58,9 @@ def test_a_record_of_no_error_is_as_it_is() -> None:
     assert stream.getvalue() == "mpflow: WARNING: odd\n"
 
 
-def test_what_the_server_logs_is_there_once() -> None:
+def test_what_the_server_logs_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A logger is the process's: other tests run servers in it that log for themselves.
+    monkeypatch.setattr(logging.getLogger("hypercorn.error"), "handlers", [])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = server_config(listener)
     with socket.socket(fileno=int(config.bind[0].removeprefix("fd://"))):
