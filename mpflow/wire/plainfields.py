@@ -18,6 +18,9 @@ from mpflow.wire.headers import PLAIN_FIELD, Head
 
 __all__ = ["Taken", "take_fields"]
 
+MOST = 32
+"""Fields that are taken at once: what they hold stands beside the chunk that they are of."""
+
 Taken: TypeAlias = tuple[int, int, int]
 """Where the next text stands among the pieces, its offset, and the header bytes of all taken."""
 
@@ -40,7 +43,7 @@ def take_fields(
     `offset` is that of `pieces[at]`, `delimiter` the length of one. The limits are what is left:
     `easy` is the size of a header block that can break no limit of lines or counts.
     """
-    header_bytes, last = 0, min(len(pieces) - 1, at + most_parts)
+    header_bytes, last = 0, min(len(pieces) - 1, at + min(most_parts, MOST))
     match, head, whole = PLAIN_FIELD, Head, WholePart
     while at < last:
         text = pieces[at]
