@@ -69,6 +69,8 @@ class Holder(Protocol):
 
     def alive(self) -> None: ...
 
+    def fails_by_itself(self) -> None: ...
+
     def hold_descriptor(self) -> bool: ...
 
 
@@ -417,6 +419,16 @@ class Part(Described, Values, ByteReceiveStream):
         holder = self._flow()
         if holder is not None:
             holder.alive()
+
+    def fails_by_itself(self) -> None:
+        """Tell the flow that the handler fails over what came before that which ended the body.
+
+        For one that reads ahead, and was given that already; else its failure is taken for one of
+        the body.
+        """
+        holder = self._flow()
+        if holder is not None:
+            holder.fails_by_itself()
 
     def hold_descriptor(self) -> bool:
         """True if the handler may keep one more file open until the commit; else it closes it.

@@ -447,6 +447,9 @@ async def test_a_part_tells_its_flow() -> None:
         def alive(self) -> None:
             self.calls += 1
 
+        def fails_by_itself(self) -> None:
+            self.calls += 10
+
         def hold_descriptor(self) -> bool:
             return False
 
@@ -454,5 +457,7 @@ async def test_a_part_tells_its_flow() -> None:
     it.hold(flow)
     it.alive()
     assert flow.calls == 1
+    it.fails_by_itself()
+    assert flow.calls == 11
     assert it.hold_descriptor() is False
     assert it.place == (1, 2)

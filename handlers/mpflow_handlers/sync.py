@@ -172,6 +172,8 @@ class SyncHandler(Generic[_T]):
                     inflow.stop()
         finally:
             inflow.end()
+        if inflow.error is None and work.error is not None:
+            part.fails_by_itself()  # it had read no further than the thread
         return work.result()
 
 

@@ -34,6 +34,17 @@ from mpflow.spool import Spool
 __all__ = ["Crew"]
 
 
+def _stands(record: Record, error: BaseException) -> bool:
+    """Whether it ends the flow, though its part has run out of time, or of room.
+
+    What no route collects does, such as a `Rejected`: that the part is too large as well may be
+    seen before or behind it, as the body is cut.
+    """
+    if record.expired is not None or not isinstance(error, Exception):
+        return is_fatal(error)
+    return not is_collectable(error)
+
+
 @attrs.define(eq=False)
 class Crew(Pool):
     """Calls the handlers of a flow's records in the tasks of the pool.
@@ -142,7 +153,7 @@ class Crew(Pool):
         self._keep_failure(record, error)
 
     def _keep_failure(self, record: Record, error: BaseException) -> None:
-        if record.over is not None and record.over is not error:
+        if record.over is not None and record.over is not error and is_collectable(error):
             record.over.__cause__ = error
             error = record.over  # too large in any case, whatever else became of it
         record.error = error
@@ -164,7 +175,7 @@ class Crew(Pool):
                 self.on_failure(record, error)
             return
         own = record.expired or record.over
-        if own is not None:
+        if own is not None and not _stands(record, error):
             own.__cause__ = error if error is not own else None
             error = own
         elif isinstance(error, anyio.get_cancelled_exc_class()):

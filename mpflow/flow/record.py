@@ -201,6 +201,7 @@ class Record:
             self.called_at += now - self.failing_since
             if self.whole_at is not None:
                 self.whole_at = now
+            self.alive()
 
     def expire(self, error: HandlerTimeout) -> None:
         """The time is over: cancel the handler, if it has not answered."""
@@ -237,6 +238,11 @@ class Record:
     def alive(self) -> None:
         """The handler is at work."""
         self.crew.watch.move()
+
+    def fails_by_itself(self) -> None:
+        """What failed had not heard that the part will never be whole."""
+        if self.channel is not None:
+            self.channel.told = None
 
     def hold_descriptor(self) -> bool:
         """Whether the handler may keep one more file open until the commit."""

@@ -193,13 +193,17 @@ class Transaction(ABC):
     def _report_end(self, error: BaseException | None) -> None:
         if self._reporter is None:
             return
+        self._tell_end(self._reporter, error)
+        self._reporter.on_interrupt = _nothing  # it leads back here: see `_let_go`
+
+    def _tell_end(self, reporter: Reporter, error: BaseException | None) -> None:
         if self._state == "commit failed":
             # What the block made of it does not change what became of the parts.
-            self._reporter.flow_finished("commit failed", self._broken, self._records)
+            reporter.flow_finished("commit failed", self._broken, self._records)
         elif self._state == "committed":
-            self._reporter.flow_finished("committed", error, self._records)
+            reporter.flow_finished("committed", error, self._records)
         else:
-            self._reporter.flow_finished("rolled back", error, self._records)
+            reporter.flow_finished("rolled back", error, self._records)
 
     async def _run(self) -> BaseException | None:
         """Pump and wait for the answers; what the flow fails with, or None."""
@@ -258,8 +262,14 @@ class Transaction(ABC):
 
     def _on_failure(self, record: Record, error: BaseException) -> None:
         """A handler failed. Others may fail in the next passes; then all are cancelled."""
-        if self._verdict.add(record, error) and self._state == "running":
+        if not self._verdict.add(record, error):
+            return
+        parent = self._parent
+        if self._state == "running":
             self._start_abort()
+        elif parent is not None and parent.waits_for_decision and parent.decision is None:
+            # Its part has answered, and would fail in the commit, behind what is committed then.
+            parent.crew.on_failure(parent, error)
 
     def _condemn(self, error: BaseException) -> None:
         """End the flow with an error of its own."""

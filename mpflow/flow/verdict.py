@@ -206,10 +206,15 @@ def _fails_until(record: Record) -> float:
 
 
 def _is_echo(record: Record, error: BaseException) -> bool:
-    """Whether the handler fails with what its part ended with, or because of it."""
+    """Whether the handler fails with what its part ended with, or because of it.
+
+    What fails once it was told does: only a flow inside may have known of something else before.
+    """
     told = None if record.channel is None else record.channel.told
     if told is None:
         return False
+    if record.fails_until == -math.inf:
+        return True
     seen = set[int]()
     todo: list[BaseException | None] = [error]
     while todo:

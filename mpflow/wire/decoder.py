@@ -220,7 +220,8 @@ class Decoder:
             self._fail(error)
             if not queue:
                 raise
-        return queue.popleft()
+        event = queue.popleft()
+        return self._count_field(event) if type(event) is WholePart else event
 
     def tighten(self, limits: Limits) -> None:
         """From now on take `limits` too: the tighter of each field, of the `budget` as well.
@@ -269,7 +270,7 @@ class Decoder:
     def _take_fields(self) -> bool:
         """The hot path of forms: as many fields as come next, are whole and have but a name."""
         scanner, counts, most, queue = self._scanner, self._counts, self.part_limit, self._queue
-        scanner.at, self._at, header_bytes = take_fields(
+        scanner.at, self._at = take_fields(
             scanner.pieces,
             scanner.at,
             self._at,
@@ -282,9 +283,18 @@ class Decoder:
             add=queue.append,
         )
         self._index += len(queue)
-        counts.parts += len(queue)
-        counts.header_bytes += header_bytes
         return bool(queue)
+
+    def _count_field(self, field: WholePart) -> Event | NeedData:
+        """A field that was taken ahead is had: only now it counts, for other levels count too."""
+        counts = self._counts
+        header_bytes, parts = counts.header_bytes + len(field.head.raw), counts.parts + 1
+        if header_bytes > self._most_header_bytes or parts > self._most_parts:
+            self._queue.appendleft(field)
+            self._give_back()
+            return self.next_event()
+        counts.header_bytes, counts.parts = header_bytes, parts
+        return field
 
     def _give_back(self) -> None:
         """What `_take_fields` took ahead, and nobody has had, was not decoded yet."""
@@ -293,8 +303,6 @@ class Decoder:
         self._at = fields[0].offset - len(fields[0].head.raw) - 6
         self._scanner.at -= len(fields)
         self._index -= len(fields)
-        self._counts.parts -= len(fields)
-        self._counts.header_bytes -= sum(len(field.head.raw) for field in fields)
         self._queue.clear()
 
     def _whole_part(self, text: bytes, mark: int) -> WholePart | None:

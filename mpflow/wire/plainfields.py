@@ -21,8 +21,8 @@ __all__ = ["Taken", "take_fields"]
 MOST = 32
 """Fields that are taken at once: what they hold stands beside the chunk that they are of."""
 
-Taken: TypeAlias = tuple[int, int, int]
-"""Where the next text stands among the pieces, its offset, and the header bytes of all taken."""
+Taken: TypeAlias = tuple[int, int]
+"""Where the next text stands among the pieces, and its offset."""
 
 
 def take_fields(
@@ -63,4 +63,4 @@ def take_fields(
         header_bytes += size
         offset += len(text) + delimiter
         at += 1
-    return at, offset, header_bytes
+    return at, offset

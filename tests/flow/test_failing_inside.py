@@ -117,6 +117,79 @@ async def test_the_handler_s_own_time_goes_on_behind_it() -> None:
             await router.dispatch(reader(body))
 
 
+@virtual_time
+async def test_a_stall_is_counted_from_the_end_of_the_rollback() -> None:
+    inner = Router()
+    inner.add(slow_undo(25), name="s")
+    inner.add(fails, name="t")
+
+    async def outer(part: Part) -> str:
+        with pytest.raises(First):
+            await inner.dispatch(part.multipart(), independent=True)
+        await anyio.sleep(6)
+        return "mended"
+
+    router = Router(limits=Limits(stall_timeout=10))
+    router.add(outer)
+    body = form(nested("n", ("s", b"1"), ("t", b"2"), ("big", b"x" * 400_000)))
+    assert (await router.dispatch(reader(body, size=30_000)))["n"] == "mended"
+
+
+@virtual_time
+@pytest.mark.parametrize("kind", ["bare", "tee", "nested", "tee in nested"])
+async def test_a_handler_inside_that_fails_while_it_waits(kind: str) -> None:
+    """It is known before anything is committed, however deep it is."""
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def saves(part: Part) -> AsyncGenerator[bytes, None]:
+        try:
+            yield await part.read()
+        except RolledBack:
+            seen.append("rolled back")
+            raise
+        seen.append("committed")
+
+    @asynccontextmanager
+    async def loses(part: Part) -> AsyncGenerator[None, None]:
+        async def breaks() -> None:
+            await anyio.sleep(0.01)
+            raise First
+
+        await part.read()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(breaks)
+                yield
+        except* First as group:
+            raise group.exceptions[0] from None
+
+    async def slow(part: Part) -> None:
+        await anyio.sleep(0.1)
+
+    inner = Router()
+    inner.add(Tee(loses) if kind == "tee in nested" else loses)
+    handler: Any = {"bare": loses, "tee": Tee(loses)}.get(kind) or Nested(inner)
+    field = nested("a", ("x", b"1")) if "nested" in kind else ("a", b"1")
+    for block in (False, True):
+        router = Router()
+        router.add(saves, name="s")
+        router.add(handler, name="a")
+        if not block:
+            router.add(slow)
+        body = form(("s", b"0"), field, *([] if block else [("z", b"2")]))
+
+        async def run(router: Router = router, body: bytes = body, block: bool = block) -> None:
+            async with router.flow(reader(body)):
+                assert block
+                await anyio.sleep(1)
+
+        with pytest.raises(First):
+            await run()
+        assert seen.pop() == "rolled back"
+        assert not seen
+
+
 # -- who wins ---------------------------------------------------------------------------------
 
 

@@ -298,7 +298,8 @@ async def test_results_keep_no_bodies() -> None:
     assert held < 4 * MIB
 
 
-async def test_a_flow_that_is_over_needs_no_collector_to_be_forgotten() -> None:
+@pytest.mark.parametrize("observed", [False, True])
+async def test_a_flow_that_is_over_needs_no_collector_to_be_forgotten(observed: bool) -> None:
     """With all of its parts: else each form would stay until the collector comes round."""
 
     @asynccontextmanager
@@ -307,7 +308,7 @@ async def test_a_flow_that_is_over_needs_no_collector_to_be_forgotten() -> None:
 
     inner = Router()
     inner.add(read)
-    router = Router()
+    router = Router(observer=(lambda report: None) if observed else None)
     router.add(read, name="a")
     router.add(staged, name="b")
     router.add(Tee(read, staged), name="c")

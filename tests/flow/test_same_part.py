@@ -6,16 +6,27 @@ Must not know: how that is seen to.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import anyio
 import pytest
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
-from mpflow import InvalidContent, LimitExceeded, Limits, Part, Router, TruncatedBody
+from mpflow import (
+    InvalidContent,
+    LimitExceeded,
+    Limits,
+    Part,
+    Rejected,
+    RolledBack,
+    Router,
+    TruncatedBody,
+)
 from mpflow_handlers import Nested, SyncHandler, Tee
+from tests.clock import virtual_time
 from tests.flow.support import form, nested, reader
 
 pytestmark = pytest.mark.anyio
@@ -139,14 +150,66 @@ async def _cleans_up(part: Part) -> None:
         raise InvalidContent("expected the whole part")
 
 
-ECHOES = [_says_so, _forgets_the_cause, _has_another_cause, _cleans_up]
+async def _swallows(part: Part) -> None:
+    data = None
+    with suppress(TruncatedBody):
+        data = await part.read()
+    if data is None:
+        raise InvalidContent("expected the whole part")
+
+
+ECHOES = [_says_so, _forgets_the_cause, _has_another_cause, _cleans_up, _swallows, Tee(_swallows)]
 
 
 @pytest.mark.parametrize("handler", ECHOES)
-async def test_what_a_handler_makes_of_the_cut(handler: Callable[[Part], Awaitable[None]]) -> None:
+async def test_what_a_handler_makes_of_the_cut(handler: Any) -> None:
     """That is no failure of its own: the caller learns what came."""
     router = Router()
     router.add(handler)
     for size in SIZES:
         with pytest.raises(TruncatedBody):
             await router.dispatch(reader(form(("a", BODY))[:-40], size=size))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("error", [Rejected(422, "a virus"), SystemExit(3), KeyboardInterrupt()])
+async def test_what_no_route_collects_in_a_part_that_is_too_large(
+    error: BaseException, inside: bool
+) -> None:
+    undone: list[str] = []
+
+    @asynccontextmanager
+    async def staged(part: Part) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        except RolledBack:
+            undone.append(part.name or "")
+            raise
+
+    async def refuses(part: Part) -> None:
+        async for _ in part:
+            raise error
+
+    router = Router()
+    router.add(staged, name="s")
+    handler: Any = Tee(refuses) if inside else refuses
+    router.add(handler, name="a", on_error="collect", max_bytes=200)
+    for size in SIZES:
+        with pytest.raises(type(error)):
+            await router.dispatch(reader(form(("s", b"1"), ("a", BODY)), size=size))
+    assert undone == ["s"] * len(SIZES)
+
+
+@virtual_time
+async def test_what_ends_the_program_beside_a_timeout() -> None:
+    async def exits(part: Part) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise SystemExit(3)
+
+    for on_error in ("abort", "collect"):
+        router = Router()
+        router.add(exits, timeout=0.5, on_error=on_error)
+        with pytest.raises(SystemExit):
+            await router.dispatch(reader(form(("a", b"1"))))

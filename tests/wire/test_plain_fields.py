@@ -123,3 +123,29 @@ def test_limits_that_are_tightened_meanwhile(size: int | None, had: int) -> None
     assert caught.part.path == (20,)
     assert count == 20
     assert budget.counts.parts == 21
+
+
+@pytest.mark.parametrize("limits", [Limits(max_parts=12), Limits(max_total_header_bytes=500)])
+def test_what_was_taken_ahead_counts_once_it_is_had(limits: Limits) -> None:
+    """Another level has its share of the limits meanwhile."""
+    ends: list[list[str]] = []
+    for size in (len(FIELDS), 1):
+        budget = Budget(limits, given=True)
+        outer = Decoder("b", subtype="form-data", budget=budget)
+        seen: list[str] = []
+        for at in range(0, len(FIELDS), size):
+            outer.receive_data(FIELDS[at : at + size])
+            try:
+                while (event := outer.next_event()) is not NEED_DATA:
+                    if not isinstance(event, WholePart | PartBegin):
+                        continue
+                    seen.append(str(event.head.name))
+                    if len(seen) == 3:
+                        inner = Decoder("b", subtype="form-data", budget=budget.nested((2,)))
+                        seen += [str(n) for n in names(inner, body(*[field(b"in")] * 5), None)]
+            except LimitExceeded as error:
+                seen.append(f"{error.limit} {error.part} {error.offset}")
+                break
+        ends.append(seen)
+    assert ends[0] == ends[1]
+    assert "max_" in ends[0][-1]
