@@ -39,6 +39,12 @@ READ_SIZE: Final = 1024 * 1024
 
 _PROBE: Final = 64 * 1024
 
+_WRAPPED: Final = ("raw", "fp", "_fp", "buffer", "fileobj", "_fileobj")
+"""Where wrappers of the standard library and of urllib3 have what they wrap."""
+
+_MOST_WRAPPED: Final = 16
+"""Objects that are looked at for a socket: some give a new one for any name."""
+
 _ORDINARY: Final = (io.FileIO, io.BufferedReader, io.BufferedRandom)
 
 _Key = tuple[str, int, int]
@@ -282,20 +288,32 @@ class OpenFile:
 
 def _blocks(file: Any) -> bool | None:
     """Whether its reads wait for what comes; None where nobody can tell."""
-    inner = inner_file(file)
-    raw: Any = getattr(getattr(inner, "buffer", inner), "raw", inner)
-    if isinstance(raw, socket.SocketIO):
-        own: Any = raw  # the file waits for as long as its socket says; its descriptor does not
-        timeout: float | None = own._sock.gettimeout()
-        return timeout is None or timeout > 0
+    sock = _socket_below(file)
+    if sock is not None:  # waited for as long as it says, which its descriptor does not tell
+        timeout: float | None = sock.gettimeout()
+        if timeout is not None:
+            return timeout > 0
     descriptor = _descriptor(file)
-    if descriptor is None or os.name != "posix":
-        return None
-    if os.get_blocking(descriptor):
-        return True
-    # That of a socket with a timeout does not block, and what wraps such a socket waits.
-    is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
-    return None if is_socket and not isinstance(raw, io.FileIO) else False
+    return None if descriptor is None or os.name != "posix" else os.get_blocking(descriptor)
+
+
+def _socket_below(file: Any) -> Any:
+    """The socket that is read in the end, where wrappers show what they wrap by a usual name:
+    buffers, `HTTPResponse`, those of urllib3, `GzipFile` and its kin."""
+    found: list[Any] = [inner_file(file)]
+    for one in found:
+        if isinstance(one, socket.SocketIO):
+            own: Any = one
+            return own._sock if hasattr(own._sock, "gettimeout") else None
+        for name in _WRAPPED:
+            try:
+                below: object = getattr(one, name, None)
+            except (OSError, ValueError):  # it is closed, or was taken off
+                continue
+            is_new = below is not None and not any(below is other for other in found)
+            if is_new and len(found) < _MOST_WRAPPED:
+                found.append(below)
+    return None
 
 
 def _ends(file: Any, data: object, size: int) -> bool:

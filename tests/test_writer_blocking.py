@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import gzip
 import io
+import lzma
 import os
 import socket
 import threading
@@ -14,6 +17,7 @@ from typing import Any
 
 import anyio
 import pytest
+import urllib3
 
 from mpflow import MultipartWriter, WriteError
 
@@ -104,6 +108,48 @@ async def test_a_socket_that_does_not_block(mode: Any, stack: ExitStack) -> None
         await writer(file).as_bytes()
 
 
+class Progress:
+    """A wrapper of one's own, which nobody knows: `b""` where nothing is there now."""
+
+    def __init__(self, file: Any) -> None:
+        self.f = file
+        self.fileno = file.fileno
+        self.read = file.read1
+
+
+@pytest.mark.parametrize("sent", [b"", b"first\n"])
+async def test_a_wrapper_of_what_does_not_block(sent: bytes, stack: ExitStack) -> None:
+    ours, theirs = (stack.enter_context(it) for it in socket.socketpair())
+    ours.setblocking(False)
+    theirs.sendall(sent)
+    file = Progress(stack.enter_context(ours.makefile("rb")))
+    with pytest.raises(WriteError, match=r"expected a file that blocks.*\(in part 0\)"):
+        await writer(file).as_bytes()
+
+
+@pytest.mark.parametrize("kind", [gzip, bz2, lzma])
+@pytest.mark.parametrize("sent", [0, 1])
+async def test_packed_on_a_socket_that_does_not_block(
+    kind: Any, sent: int, stack: ExitStack
+) -> None:
+    ours, theirs = (stack.enter_context(it) for it in socket.socketpair())
+    ours.setblocking(False)
+    theirs.sendall(kind.compress(b"first")[:-4] * sent)
+    file = stack.enter_context(kind.open(stack.enter_context(ours.makefile("rb"))))
+    with pytest.raises(WriteError, match=r"expected a file that blocks.*\(in part 0\)"):
+        await writer(file).as_bytes()
+
+
+async def test_a_socket_whose_descriptor_alone_does_not_block(stack: ExitStack) -> None:
+    """As one that another process has made so: the object knows nothing of it."""
+    ours, theirs = (stack.enter_context(it) for it in socket.socketpair())
+    os.set_blocking(ours.fileno(), False)
+    theirs.sendall(b"first\n")
+    file = stack.enter_context(ours.makefile("r"))
+    with pytest.raises(WriteError, match="expected a file that blocks"):
+        await writer(file).as_bytes()
+
+
 # -- what has a timeout -----------------------------------------------------------------------
 
 
@@ -113,6 +159,15 @@ def response(sock: socket.socket) -> HTTPResponse:
     return answer
 
 
+def unpacked(module: Any, sock: socket.socket, *mode: str, **more: str) -> Any:
+    return module.open(sock.makefile("rb"), *mode, **more)
+
+
+def urllib3_response(sock: socket.socket) -> Any:
+    """What `requests` has as `raw`, too."""
+    return urllib3.HTTPResponse(response(sock), preload_content=False)
+
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"
 SOCKETS: dict[str, tuple[Callable[[socket.socket], Any], Callable[[bytes], bytes]]] = {
     "rb": (lambda sock: sock.makefile("rb"), bytes),
@@ -120,6 +175,15 @@ SOCKETS: dict[str, tuple[Callable[[socket.socket], Any], Callable[[bytes], bytes
     "rwb": (lambda sock: sock.makefile("rwb"), bytes),
     "rw": (lambda sock: sock.makefile("rw", newline=""), bytes),
     "packed": (lambda sock: gzip.GzipFile(fileobj=sock.makefile("rb")), gzip.compress),
+    "bz2": (lambda sock: unpacked(bz2, sock), bz2.compress),
+    "xz": (lambda sock: unpacked(lzma, sock), lzma.compress),
+    "text of packed": (lambda sock: unpacked(gzip, sock, "rt", encoding="utf-8"), gzip.compress),
+    "packed response": (
+        lambda sock: gzip.GzipFile(fileobj=response(sock)),
+        lambda data: b"HTTP/1.1 200 OK\r\n\r\n" + gzip.compress(data),
+    ),
+    "urllib3": (urllib3_response, lambda data: HEAD + data),
+    "recoded": (lambda sock: codecs.EncodedFile(sock.makefile("rb"), "utf-8"), bytes),
     "response": (response, lambda data: HEAD + data),
 }
 
