@@ -25,7 +25,9 @@ def write_all(fd: int, data: Any) -> int:
         try:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:
-            select.select([], [fd], [])
+            room = select.poll()  # `select.select` takes no descriptor from 1024 on
+            room.register(fd, select.POLLOUT)
+            room.poll()
     return len(whole)
 
 

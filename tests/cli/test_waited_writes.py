@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -59,6 +60,32 @@ def test_nothing_is_lost(tmp_path: Path, command: list[str], arguments: list[str
         wait_until_it_is_full(process, ours)
         assert pipe.read() == whole
         assert process.wait(PATIENCE) == 0
+
+
+def test_a_descriptor_of_a_high_number(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(os.urandom(1_000_000))
+    pack = ["pack", "-F", "f=@large", "--boundary", "b"]
+    whole = run(*pack, cwd=tmp_path).stdout
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < 2048:
+        pytest.skip("needs descriptors from 1024 on")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before, 2048), most))
+    try:
+        ours, theirs = os.pipe()
+        os.set_blocking(theirs, False)
+        number = fcntl.fcntl(theirs, fcntl.F_DUPFD, 1024)
+        os.close(theirs)
+        command = [*COMMAND, *pack, "-o", f"/dev/fd/{number}"]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, pass_fds=[number])
+        os.close(number)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+    with process, os.fdopen(ours, "rb") as pipe:
+        wait_until_it_is_full(process, ours)
+        assert pipe.read() == whole
+        told = process.communicate(timeout=PATIENCE)[1]
+        assert told == b"Content-Type: multipart/form-data; boundary=b\n"
+    assert process.returncode == 0
 
 
 def test_nothing_is_lost_on_stderr(tmp_path: Path) -> None:
