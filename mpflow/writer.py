@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from itertools import count
 from json import dumps
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
@@ -300,7 +301,7 @@ class MultipartWriter:
             self,
             self.boundary,
             tuple(self.parts),
-            self._pull() if self._more is not None else None,
+            self._pull(path) if self._more is not None else None,
             form=self._form,
             made_at=self._made_at,
             close_boundary=close_boundary,
@@ -331,14 +332,19 @@ class MultipartWriter:
         if self._more_used:
             raise WriteError("expected a body that can be written again, got one of `parts=`")
 
-    def _pull(self) -> More:
+    def _pull(self, path: tuple[int, ...]) -> More:
         assert self._more is not None
         self._more_used = True
         parts = aiter(self._more)
+        numbers = count(len(self.parts))
 
         async def pull() -> Payload:
             item = await anext(parts)
-            return self._payload(*_pair(item))
+            number = next(numbers)
+            try:
+                return self._payload(*_pair(item))
+            except TypeError as error:  # a `WriteError` gets its part where it is written
+                raise TypeError(f"{error} (in {PartRef((*path, number))})") from error
 
         made = parts is not cast("object", self._more)
         return pull, getattr(parts, "aclose", None) if made else None

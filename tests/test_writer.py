@@ -6,7 +6,8 @@ import base64
 import gzip
 import io
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -481,6 +482,31 @@ async def test_no_parts_to_pull() -> None:
             await writer(parts=receive).as_bytes()
         send.close()
         assert await writer(parts=receive).as_bytes() == b"--b--\r\n"
+
+
+@pytest.mark.parametrize("obj", [5, [b"x"], (5, {}), (5, None)])
+async def test_a_part_of_parts_that_cannot_be_sent_is_named(obj: Any) -> None:
+    async def parts() -> AsyncGenerator[Any, None]:
+        yield "one"
+        yield obj
+
+    async with aclosing(parts()) as given:
+        inner = MultipartWriter(parts=given)
+        inner.append("zero")
+        outer = writer()
+        outer.append("first")
+        outer.append(inner)
+        with pytest.raises(TypeError, match=r"to send, got \w+ \(in part 1\.2\)$"):
+            await outer.as_bytes()
+
+
+async def test_an_error_of_who_gives_the_parts_stays_its_own() -> None:
+    async def parts() -> AsyncIterator[Any]:
+        yield "one"
+        raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match=r"^of its own$"):
+        await writer(parts=parts()).as_bytes()
 
 
 @pytest.mark.parametrize(
