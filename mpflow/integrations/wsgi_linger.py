@@ -87,6 +87,18 @@ class _Lingered:
             self._body.end()
 
 
+class _Deaf(socket.socket):
+    """What becomes of a connection whose next bytes are nobody's: nothing more is read from it."""
+
+    __slots__ = ()
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        return b""
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        return 0
+
+
 @attrs.frozen
 class _Connection:
     """The connection of a request, as gunicorn and werkzeug's development server show it."""
@@ -116,10 +128,20 @@ class _Connection:
             self._close_later()
 
     def stop_reading(self) -> None:
-        """End a read that is under way in another thread. Without TLS one can still write."""
+        """End a read that is under way in another thread, and all later ones.
+
+        Without TLS one can still write.
+        """
+        # Linux goes on to deliver what comes after SHUT_RD, which the server could take for the
+        # next request. It reads by this object, whatever middlewares have wrapped.
+        how = socket.SHUT_RD
+        try:
+            self._socket.__class__ = _Deaf
+        except TypeError:  # TLS, or a class of its own: no answer rather than a false request
+            how = socket.SHUT_RDWR
         # An SSLSocket's own shutdown would go on without TLS.
         with suppress(OSError):
-            socket.socket.shutdown(self._socket, socket.SHUT_RD)
+            socket.socket.shutdown(self._socket, how)
 
 
 def is_lingering(environ: Mapping[str, Any]) -> bool:

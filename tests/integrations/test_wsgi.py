@@ -503,6 +503,24 @@ def test_a_client_that_timed_out_is_not_lingered_for(monkeypatch: pytest.MonkeyP
     stuck.gone.set()
 
 
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a connection, the server's first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname(), timeout=30)
+        return listener.accept()[0], theirs
+
+
+def test_a_connection_that_can_not_be_made_deaf_ends_both_ways() -> None:
+    class Own(socket.socket):
+        """It has a `__dict__`, as SSLSocket does."""
+
+    ours, theirs = tcp_pair()
+    with Own(fileno=ours.detach()) as own, theirs:
+        wsgi_linger.stop_reading({"SERVER_PROTOCOL": "HTTP/1.1", "gunicorn.socket": own})
+        assert theirs.recv(1) == b""
+        assert own.recv(1) == b""
+
+
 @pytest.mark.parametrize("linger", [True, False])
 @pytest.mark.parametrize("protocol", ["HTTP/1.1", "HTTP/2.0"])
 @pytest.mark.usefixtures("impatient")
@@ -524,7 +542,7 @@ def test_only_a_connection_of_ones_own_is_ended(
             wsgi.dispatch(router, environ)
         return wsgi.respond(caught.value, start_response)
 
-    ours, theirs = socket.socketpair()
+    ours, theirs = tcp_pair()
     with ours, theirs, ours.makefile("rb") as stream:
         theirs.sendall(BODY[:-20])
         given = environ(
@@ -537,8 +555,12 @@ def test_only_a_connection_of_ones_own_is_ended(
         is_one = protocol == "HTTP/1.1"
         assert bool(closed) == (is_one and linger)
         if is_one:
+            # Linux delivers it, in spite of SHUT_RD.
+            theirs.sendall(b"GET /smuggled HTTP/1.1\r\n\r\n")
             assert ours.recv(1) == b""
-            theirs.close()
+            assert ours.recv_into(bytearray(1)) == 0
+            ours.sendall(b"told")
+            assert theirs.recv(4) == b"told"
         else:
             theirs.sendall(BODY[-20:])  # the thread still reads
             theirs.shutdown(socket.SHUT_WR)
