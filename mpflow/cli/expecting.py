@@ -10,21 +10,19 @@ so that a refused client would send gigabytes that nobody wants.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 import anyio
 
-from mpflow.integrations.exchange import AsgiApp, Receive, Scope, Send
+from mpflow.integrations.exchange import WANTED, AsgiApp, Receive, Scope, Send
 
 __all__ = ["asks_lazily", "serve_lazily"]
-
-_KEY: Final = "mpflow.wanted"
 
 
 def _wanted(scope: Scope) -> anyio.Event:
     """Set once a request's body is wanted, or will not be."""
     extensions: dict[str, Any] = scope.setdefault("extensions", {})
-    event: anyio.Event = extensions.setdefault(_KEY, anyio.Event())
+    event: anyio.Event = extensions.setdefault(WANTED, anyio.Event())
     return event
 
 

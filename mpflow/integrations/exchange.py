@@ -39,6 +39,12 @@ _BODILESS: Final = frozenset({204, 304})
 
 _NOSNIFF: Final = "x-content-type-options"
 
+WANTED: Final = "mpflow.wanted"
+"""Among ASGI's `extensions` where the server asks for the body only when the application does."""
+
+# So do they, by themselves. hypercorn says 100 before it calls the application.
+_LAZY: Final = ("uvicorn", "granian")
+
 # In the scope of a request whose early answer somebody further out looks after.
 _LINGERING: Final = "mpflow.lingering"
 
@@ -157,6 +163,10 @@ class Exchange:
         self._turn = anyio.Lock(fast_acquire=True)
         self._received = 0
         self._ended = not self._has_body()  # there is nothing more to receive
+        is_lazy = WANTED in (scope.get("extensions") or ())
+        # Whether the client may have been told to go on: by the server, or because we wanted more.
+        self._has_asked = not (is_lazy or _module_of(receive).startswith(_LAZY))
+        self._has_started = False
         self._enough: tuple[int, anyio.Event] | None = None  # bytes, and what tells of them
         # Over HTTP/1, granian takes the request for done once as many bytes of the answer are out
         # as its Content-Length says, and closes the connection to a client that is still sending.
@@ -212,6 +222,7 @@ class Exchange:
         async with self._turn:
             if self.gone:
                 return self._last
+            self._has_asked = self._has_asked or not self._has_started
             message = await self._receive()
             if message["type"] == "http.request":
                 self._received += len(message.get("body", b""))
@@ -235,6 +246,7 @@ class Exchange:
             self.hurry()  # who was silent for too long is not waited for once more
         if self._is_inner or message["type"] != "http.response.body":
             await self._send(message)
+            self._has_started = self._has_started or message["type"] == "http.response.start"
             return
         message = self._keep_back(message)
         if self._ended or message.get("more_body"):
@@ -287,11 +299,13 @@ class Exchange:
         return self._received > before
 
     def _is_asking(self) -> bool:
-        """Whether the client sends its body only once it is asked for it (RFC 9110, 10.1.1).
+        """Whether the client sends its body only once it is asked, and was not (RFC 9110, 10.1.1).
 
         Not after it has begun: no client waits "for an indefinite period".
         """
-        return self._received == 0 and (self.header(b"expect") or "").lower() == "100-continue"
+        if self._has_asked or self._received:
+            return False
+        return (self.header(b"expect") or "").lower() == "100-continue"
 
     def hurry(self) -> None:
         """Wait no longer than a moment for what still comes."""

@@ -7,7 +7,14 @@ from typing import Any
 import anyio
 import pytest
 
-from mpflow.integrations.exchange import HURRIED_SECONDS, IDLE_SECONDS, Answer, Exchange, Linger
+from mpflow.integrations.exchange import (
+    HURRIED_SECONDS,
+    IDLE_SECONDS,
+    WANTED,
+    Answer,
+    Exchange,
+    Linger,
+)
 from tests.cli.asgi import Client
 from tests.clock import virtual_time
 
@@ -123,10 +130,28 @@ async def test_a_silent_client_is_waited_for_within_bounds(
 async def test_who_waits_to_be_asked_is_not_waited_for() -> None:
     headers = {"Content-Length": "100", "Expect": "100-continue"}
     client = Client(headers=headers, ends="silent")
+    client.scope["extensions"] = {WANTED: anyio.Event()}
     start = anyio.current_time()
     await exchange(client).answer(Answer(413))
     assert client.finished
     assert anyio.current_time() - start == pytest.approx(IDLE_SECONDS, abs=0.1)
+
+
+@virtual_time
+@pytest.mark.parametrize("is_lazy", [True, False])
+async def test_who_was_told_to_go_on_is_waited_for(is_lazy: bool) -> None:
+    """By the server, before it called anybody, or because the application has asked for more."""
+    headers = {"Content-Length": "100", "Expect": "100-continue"}
+    client = Client(headers=headers, ends="silent")
+    client.scope["extensions"] = {WANTED: anyio.Event()} if is_lazy else {}
+    request = exchange(client)
+    if is_lazy:
+        with anyio.move_on_after(1):
+            await request.receive()
+    start = anyio.current_time()
+    await request.answer(Answer(413))
+    assert client.finished
+    assert anyio.current_time() - start == pytest.approx(LINGER.known_seconds, abs=0.1)
 
 
 @virtual_time
