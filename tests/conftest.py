@@ -10,6 +10,7 @@ to pass says `@virtual_time` too (see tests/clock.py), and no test sleeps in rea
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # The backend's fixture is made once a test, not once an example; nothing in it changes between
 # two examples, so the health check has nothing to warn about.
 _CALM = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+# In the background of a shell SIGINT is ignored, and so it would be by all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ci", deadline=None, suppress_health_check=_CALM)
 settings.register_profile(
     "long", deadline=None, suppress_health_check=_CALM, max_examples=2000, print_blob=True
