@@ -17,6 +17,7 @@ from mpflow.charsets import text_codec
 from mpflow.errors import WriteError, excerpt
 from mpflow.part import Part
 from mpflow.sources import ByteSource, Source, open_source
+from mpflow.uploads import Uploaded
 from mpflow.wire.headers import Head
 
 __all__ = [
@@ -46,7 +47,7 @@ class SupportsReadText(Protocol):
     def read(self, n: int = ..., /) -> str: ...
 
 
-Sendable: TypeAlias = str | ByteSource | SupportsReadText | os.PathLike[str]
+Sendable: TypeAlias = str | ByteSource | SupportsReadText | os.PathLike[str] | Uploaded
 """What the body of a part can be made of; a `Part` and a writer are among them."""
 
 

@@ -13,7 +13,6 @@ from multidict import CIMultiDict
 
 from mpflow.contents import Sendable
 from mpflow.errors import WriteError, excerpt
-from mpflow.part import Part
 from mpflow.payloads import Payload
 from mpflow.sendheaders import HeadersLike
 from mpflow.writer import MultipartWriter
@@ -29,11 +28,10 @@ class FormData(MultipartWriter):
         await client.post(url, content=form, headers=form.headers)
 
     `fields` are pairs of a name and a value, or a mapping; of one with several values a name (of
-    Starlette, Werkzeug, multidict) all of them are taken, and what was uploaded to those
-    (`UploadFile`, `FileStorage`) is a file with its filename and content type. In names and
-    filenames, `"` is written as %22, CR as %0D and LF as %0A. Fields have no Content-Length, and
-    text fields no Content-Type: they are UTF-8. Line ends in values are left as they are, where a
-    browser would make each a CRLF: what is sent is what was given.
+    Starlette, Werkzeug, Django, multidict) all of them are taken. In names and filenames, `"` is
+    written as %22, CR as %0D and LF as %0A. Fields have no Content-Length, and text fields no
+    Content-Type: they are UTF-8. Line ends in values are left as they are, where a browser would
+    make each a CRLF: what is sent is what was given.
     """
 
     def __init__(
@@ -45,8 +43,7 @@ class FormData(MultipartWriter):
     ) -> None:
         super().__init__("form-data", boundary=boundary, headers=headers)
         for name, value in _pairs_of(fields):
-            file, filename, content_type = _upload(value)
-            self.add(name, file, filename=filename, content_type=content_type)
+            self.add(name, value)
 
     def add(
         self,
@@ -60,8 +57,9 @@ class FormData(MultipartWriter):
         """Add a field: its payload.
 
         A file, a path and a received file part bring their `filename` along; what has one is a
-        file, with a content type: that of its name, else `application/octet-stream`. `headers`
-        are further headers. Numbers raise `TypeError`: what they look like is not for us to say.
+        file, with a content type: that of its name, else `application/octet-stream`. What a
+        framework was sent (`UploadFile`, `FileStorage`) brings both along. `headers` are further
+        headers. Numbers raise `TypeError`: what they look like is not for us to say.
         `WriteError` is raised for a control character in a name, for a Content-Disposition among
         the headers, and for a Content-Type there beside `content_type`.
         """
@@ -117,19 +115,6 @@ def _pairs_of(
     if isinstance(fields, Mapping):
         return cast("Mapping[str, Sendable]", fields).items()
     return fields
-
-
-def _upload(value: Sendable) -> tuple[Sendable, str | None, str | None]:
-    """The file that a framework was sent, its filename and content type; else the value alone."""
-    given: Any = value
-    file: Any = getattr(given, "file", getattr(given, "stream", None))
-    filename: object = getattr(given, "filename", None)
-    content_type: object = getattr(given, "content_type", None)
-    if isinstance(value, Part) or not callable(getattr(file, "read", None)):
-        return value, None, None
-    if not isinstance(filename, str) or not isinstance(content_type, str | None):
-        return value, None, None
-    return file, filename, content_type or None
 
 
 def _check_given(headers: CIMultiDict[str], content_type: str | None) -> None:

@@ -45,6 +45,7 @@ from mpflow.sendheaders import (
     merged_headers,
 )
 from mpflow.sources import open_source
+from mpflow.uploads import Upload, upload_of
 from mpflow.wire.codings import Coding
 from mpflow.wire.headers import Head, format_parameter
 
@@ -69,6 +70,8 @@ def content_of(obj: object) -> Content:
     file: Any = getattr(obj, "wrapped", obj)  # of an async file of anyio or trio
     if is_text(file):
         return TextFile(file)
+    if upload := upload_of(obj):
+        return _uploaded(upload)
     if callable(getattr(file, "read", None)) and not inspect.iscoroutinefunction(file.read):
         return File(file)
     try:
@@ -89,6 +92,15 @@ def _in_memory(file: io.StringIO | io.BytesIO) -> Content:
     data = file.read()
     file.seek(place)
     return Text(data, filename=name) if isinstance(data, str) else Memory(data, filename=name)
+
+
+def _uploaded(upload: Upload) -> Content:
+    content = content_of(upload.file)
+    if upload.filename is not None:
+        content.filename = upload.filename
+    if upload.content_type is not None:
+        content.content_type, content.is_field = upload.content_type, False
+    return content
 
 
 @attrs.define(eq=False)
@@ -127,7 +139,7 @@ class Payload:
             return cls(content, merged_headers(defaults, headers))
         if content.content_type is not None:
             defaults.append(("Content-Type", content.content_type))
-        if content.filename is not None and not form:
+        if content.filename and not form:  # a form that was sent without the file has ""
             attachment = disposition("attachment", None, content.filename)
             defaults.append(("Content-Disposition", attachment))
         made_up = headers is None and content.filename is None  # nothing of it was given

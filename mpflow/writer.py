@@ -127,8 +127,9 @@ class MultipartWriter:
         `headers` override what stands there by default: for text `text/plain; charset=utf-8`; for
         a file the content type that its name speaks of, and `attachment` with that name; and, but
         in a form, the Content-Length where it is known. A received `Part` comes with all its own
-        headers. Raises `TypeError` for what cannot be sent, and `WriteError` for what cannot be a
-        header.
+        headers, and what a framework was sent (`UploadFile`, `FileStorage`) with its filename and
+        content type. Raises `TypeError` for what cannot be sent, and `WriteError` for what cannot
+        be a header.
         """
         payload = self._appended(obj, headers)
         self.parts.append(payload)

@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from multidict import MultiDict
 from starlette.datastructures import FormData as StarletteForm
-from starlette.datastructures import Headers, UploadFile
-from werkzeug.datastructures import FileStorage
 from werkzeug.datastructures import MultiDict as WerkzeugDict
 
 from mpflow import FormData, MultipartReader, MultipartWriter, Part, WriteError
@@ -255,22 +253,3 @@ async def test_all_values_of_a_name_are_sent(kind: str) -> None:
     form = FormData(maps[kind])
     reader = MultipartReader(await form.as_bytes(), form.content_type)
     assert sorted([(p.name, await p.text()) async for p in reader]) == sorted(GIVEN)
-
-
-@pytest.mark.parametrize("content_type", ["image/gif", None])
-async def test_what_was_uploaded_is_a_file(content_type: str | None) -> None:
-    headers = {} if content_type is None else {"content-type": content_type}
-    uploads = {
-        "starlette": UploadFile(
-            io.BytesIO(b"GIF89a"),
-            filename="p.gif",
-            headers=Headers(headers),
-        ),
-        "werkzeug": FileStorage(io.BytesIO(b"GIF89a"), "p.gif", "photo", content_type),
-    }
-    given: Any = uploads
-    form = FormData(given)
-    async for p in MultipartReader(await form.as_bytes(), form.content_type):
-        expected = content_type or "application/octet-stream"
-        assert (p.filename, p.content_type) == ("p.gif", expected)
-        assert await p.read() == b"GIF89a"
