@@ -119,11 +119,12 @@ def test_a_file_of_any_name(server: Server, tmp_path: Path, name: str) -> None:
 
 def test_what_cannot_be_sent_is_not_tried(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"a")
-    for arguments, told in [
+    cases: list[tuple[list[str | Path], str]] = [
         ([tmp_path / "none", server.url], f"expected a file that can be read, got {tmp_path}/none"),
         ([tmp_path, server.url], f"expected a file that can be read, got {tmp_path}"),
         ([tmp_path / "a.bin"], "expected FILE URL [ID]"),
-    ]:
+    ]
+    for arguments, told in cases:
         done = server.run(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == f"upload.sh: {told}\n"
