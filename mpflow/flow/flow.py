@@ -7,7 +7,9 @@ Must not know: events, how tasks are run, or how a commit goes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
+
+import anyio
 
 from mpflow.errors import MissingParts, RouteError
 from mpflow.flow.pump import Pump
@@ -18,6 +20,9 @@ from mpflow.router import RouteTable
 from mpflow.shapes import Shape
 
 __all__ = ["Flow"]
+
+RELEASE_TIMEOUT: Final = 5.0
+"""Seconds that the end of a flow may spend on closing its reader."""
 
 
 class Flow(Pump):
@@ -45,6 +50,14 @@ class Flow(Pump):
         self._shape = shape
         self._independent = independent
         self._results: Results | None = None
+        self.owns_reader: bool = False
+        """Set by who made the reader for this flow alone: it is closed with it."""
+
+    async def _close(self) -> None:
+        await super()._close()
+        if self.owns_reader:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_TIMEOUT):
+                await self._reader.aclose()
 
     async def __aenter__(self) -> Self:
         # Not when it is made: a flow may itself be what a handler gives, and has two phases then.

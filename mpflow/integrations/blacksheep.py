@@ -33,7 +33,10 @@ class _Unread:
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         request: Any = self.request
-        async with aclosing(unread(request.scope, request.stream)) as chunks:
+        # Not `request.stream`, which leaves this one open where it is closed itself.
+        content: Any = request.content
+        stream = request.stream if content is None else content.stream
+        async with aclosing(unread(request.scope, stream)) as chunks:
             async for chunk in chunks:
                 if chunk:  # None where there is no body
                     yield chunk

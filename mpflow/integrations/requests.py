@@ -70,8 +70,9 @@ class Requests(Generic[R]):
         that a commit that fails becomes the answer. Refuses by the headers alone, before a byte is
         asked for, as `MultipartReader.from_message` does. `into` and `given` as in `Router.flow`.
         """
-        reader = self.reader_of(request, router)
-        return router.flow(reader, into=into, given=given)
+        flow = router.flow(self.reader_of(request, router), into=into, given=given)
+        flow.owns_reader = True
+        return flow
 
     @overload
     async def dispatch(
@@ -105,5 +106,6 @@ class Requests(Generic[R]):
 
         `into` and `given` as in `Router.dispatch`, which raises the same.
         """
-        reader = self.reader_of(request, router)
-        return await router.dispatch(reader, into=into, given=given)
+        async with self.flow(request, router, into=into, given=given) as flow:
+            made = None if into is None else flow.results.into(into)
+        return flow.results if into is None else made

@@ -221,7 +221,14 @@ class Decoder:
             if not queue:
                 raise
         event = queue.popleft()
-        return self._count_field(event) if type(event) is WholePart else event
+        if type(event) is WholePart:
+            # Taken ahead, and had only now: it counts now, for other levels count too.
+            counts = self._counts
+            counts.parts += 1
+            counts.header_bytes += len(event.head.raw)
+            if counts.parts > self._most_parts or counts.header_bytes > self._most_header_bytes:
+                return self._refuse_field(event)
+        return event
 
     def tighten(self, limits: Limits) -> None:
         """From now on take `limits` too: the tighter of each field, of the `budget` as well.
@@ -285,16 +292,13 @@ class Decoder:
         self._index += len(queue)
         return bool(queue)
 
-    def _count_field(self, field: WholePart) -> Event | NeedData:
-        """A field that was taken ahead is had: only now it counts, for other levels count too."""
-        counts = self._counts
-        header_bytes, parts = counts.header_bytes + len(field.head.raw), counts.parts + 1
-        if header_bytes > self._most_header_bytes or parts > self._most_parts:
-            self._queue.appendleft(field)
-            self._give_back()
-            return self.next_event()
-        counts.header_bytes, counts.parts = header_bytes, parts
-        return field
+    def _refuse_field(self, field: WholePart) -> Event | NeedData:
+        """One that was taken ahead passes a limit after all: the states say what is wrong."""
+        self._counts.parts -= 1
+        self._counts.header_bytes -= len(field.head.raw)
+        self._queue.appendleft(field)
+        self._give_back()
+        return self.next_event()
 
     def _give_back(self) -> None:
         """What `_take_fields` took ahead, and nobody has had, was not decoded yet."""
