@@ -5,6 +5,7 @@ Knows: what a user's own tests would do with them. Must not know: how a flow run
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections import Counter
@@ -239,3 +240,20 @@ def test_a_backend_that_has_no_virtual_clock() -> None:
     expected = pytest.raises(ValueError, match="'asyncio' or 'trio', got 'uvloop'")
     with expected, virtual_time("uvloop"):
         raise AssertionError("not reached")
+
+
+def test_the_end_of_a_virtual_loop_waits_for_its_threads() -> None:
+    """The minutes that asyncio gives them would pass at one jump."""
+    go, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        go.wait(30)
+        done.set()
+
+    async def main() -> None:
+        asyncio.get_running_loop().run_in_executor(None, work)
+        threading.Timer(0.2, go.set).start()
+
+    with virtual_time("asyncio") as (backend, options):
+        anyio.run(main, backend=backend, backend_options=options)
+    assert done.is_set()

@@ -115,6 +115,10 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.now
 
+    async def shutdown_default_executor(self, *_: object, **__: object) -> None:
+        """Wait for its threads, whatever time is given: that would have passed at one jump."""
+        await super().shutdown_default_executor()
+
 
 # -- trio -------------------------------------------------------------------------------------
 
