@@ -123,11 +123,11 @@ def test_a_folder_and_once_more(folder: Path) -> None:
 def test_what_is_done_is_not_done_again_after_a_crash(folder: Path) -> None:
     with program(folder, folder.as_uri(), "--prefix", "mails/") as running:
         assert running.stdout is not None
-        for _ in range(3):
-            assert running.stdout.readline()
+        # At the first line: on a busy machine the workers are far ahead of who reads.
+        assert running.stdout.readline()
         os.killpg(running.pid, signal.SIGKILL)  # the program, and all its workers
     done = times(folder, "*.json")
-    assert 3 <= len(done) <= 62  # on a busy machine the workers may be far ahead of who reads
+    assert 1 <= len(done) < 62
     _, lines, err = finish(folder, folder.as_uri(), "--prefix", "mails/")
     assert lines[-1].startswith(f"{62 - len(done)} messages, "), err
     after = times(folder, "*.json")
