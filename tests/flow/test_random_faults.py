@@ -34,7 +34,6 @@ from mpflow_handlers.uploads import Upload
 from tests.flow.faults import COUNTING, Boom, Fault, in_the_way
 from tests.flow.random_flows import Level, Plan, Shop
 from tests.flow.support import reader
-from tests.handlers.support import descriptors
 
 FAULTS = 1100
 """Faults that a backend has to stand in the ordinary tier, at least."""
@@ -183,6 +182,10 @@ def count_tasks() -> int:
         return len(asyncio.all_tasks())
     except RuntimeError:
         return trio.lowlevel.current_statistics().tasks_living
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 async def settled(tasks: int, fds: int) -> None:
