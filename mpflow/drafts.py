@@ -14,7 +14,14 @@ from typing import Any, TypeGuard
 
 import attrs
 
-from mpflow.errors import MissingParts, PartRef, ResultsMismatch, RouteError, excerpt
+from mpflow.errors import (
+    MissingParts,
+    MultipartError,
+    PartRef,
+    ResultsMismatch,
+    RouteError,
+    excerpt,
+)
 from mpflow.fields import Field, class_of, fields_of, record_in
 from mpflow.fitting import admits, arms, fits, is_hashable, places, shown
 
@@ -85,6 +92,8 @@ class Faults:
     wrong: list[str] = attrs.field(factory=list[str])
     failed: list[tuple[str, BaseException]] = attrs.field(factory=list[tuple[str, BaseException]])
     waiting: list[str] = attrs.field(factory=list[str])
+    unfit: list[str] = attrs.field(factory=list[str])
+    """The places of what is wrong or failed."""
     _told: set[Refused] = attrs.field(factory=set[Refused])
 
     def miss(self, where: str) -> None:
@@ -114,6 +123,7 @@ class Faults:
         """All of it as one error: `MissingParts` where no more than that is wrong."""
         if not (self.surplus or self.wrong or self.failed):
             return MissingParts(self.missing, self.waiting) if self.missing else None
+        causes = [cause for _, cause in self.failed]
         error = ResultsMismatch(
             cls.__name__,
             missing=self.missing,
@@ -121,9 +131,10 @@ class Faults:
             wrong=self.wrong,
             failed=[text for text, _ in self.failed],
             waiting=self.waiting,
+            unfit=self.unfit,
+            status=422 if self.failed and all(map(_is_clients, causes)) else None,
         )
-        if self.failed:
-            causes = [cause for _, cause in self.failed]
+        if causes:
             error.__cause__ = BaseExceptionGroup(f"{len(causes)} parts failed", causes)
         return error
 
@@ -220,6 +231,7 @@ class _Place:
     faults: Faults
 
     def wrong(self, expected: str, value: object) -> None:
+        self.faults.unfit.append(self.where)
         self.faults.wrong.append(
             f"{self.where}: expected {expected}, got {type(value).__name__} from {self.ref}"
         )
@@ -228,6 +240,7 @@ class _Place:
 def _failed(error: BaseException, hint: Any, place: _Place) -> BaseException:
     if not admits(error, hint):
         text = f"{place.where}: {place.ref} failed: {_told(error)}"
+        place.faults.unfit.append(place.where)
         place.faults.failed.append((text, error))
     return error
 
@@ -286,6 +299,11 @@ def _is_put(value: object, hint: Any) -> bool:
     if isinstance(value, Filed | BaseException):
         return record_in(hint) is not None
     return _pairs(value, hint) is not None
+
+
+def _is_clients(error: BaseException) -> bool:
+    """Whether a handler failed over what the client sent."""
+    return isinstance(error, MultipartError) and error.status < 500
 
 
 def _told(error: BaseException) -> str:

@@ -289,8 +289,10 @@ class ResultsMismatch(MultipartError, TypeError):
     """Results do not fit the class that they are put into (`into=`).
 
     `missing`, `surplus`, `wrong` and `failed` say what and where, each a tuple of strings;
-    `waiting` says which parts wait in vain for missing ones. Status 500 where a value has the
-    wrong type or a handler has failed, else 422.
+    `waiting` says which parts wait in vain for missing ones, `unfit` names the places of what is
+    wrong or failed, and no more: a client may hear it. Status 422 where the client has to send
+    something else; 500 where a handler has failed by this side's fault, or where nothing is the
+    matter but that values have the wrong type.
     """
 
     status = 422
@@ -304,18 +306,23 @@ class ResultsMismatch(MultipartError, TypeError):
         wrong: Sequence[str] = (),
         failed: Sequence[str] = (),
         waiting: Sequence[str] = (),
+        unfit: Sequence[str] = (),
+        status: int | None = None,
     ) -> None:
         told = [f"{where}: expected a part, got none" for where in missing]
+        if status is None and (failed or (wrong and not (missing or surplus))):
+            status = 500
         super().__init__(
             f"the results do not fit {into}: "
             f"{_listed([*told, *surplus, *wrong, *failed, *waiting], '; ')}",
-            status=500 if wrong or failed else None,
+            status=status,
         )
         self.missing: tuple[str, ...] = tuple(missing)
         self.surplus: tuple[str, ...] = tuple(surplus)
         self.wrong: tuple[str, ...] = tuple(wrong)
         self.failed: tuple[str, ...] = tuple(failed)
         self.waiting: tuple[str, ...] = tuple(waiting)
+        self.unfit: tuple[str, ...] = tuple(unfit)
 
 
 class Rejected(MultipartError):

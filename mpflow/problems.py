@@ -83,8 +83,8 @@ class Problem:
     `status` is the HTTP status, `detail` a line for people, `headers` go into the answer beside
     Content-Type and Content-Length. `members` are those for programs: `error`, the name of the
     class of a `MultipartError`; `part` with its `path`, `name` and `filename`; `offset` in bytes;
-    `limit`; `missing` and `surplus`, as far as the error has them. Headers that would break the
-    answer are left out or made harmless.
+    `limit`; `missing`, `surplus` and `unfit`, as far as the error has them. Headers that would
+    break the answer are left out or made harmless.
     """
 
     content_type = "application/problem+json"
@@ -145,9 +145,10 @@ def _status(error: MultipartError) -> int:
 
 def _detail(error: MultipartError) -> str:
     if isinstance(error, ResultsMismatch) and error.status < 500:
-        # Its own text names a class of the program.
+        # Its own text names classes of the program, and what its handlers raised.
         told = [f"{where}: expected a part, got none" for where in error.missing]
-        told += [*error.surplus, *error.waiting]
+        told += [*error.surplus, *(f"{where}: the part does not fit" for where in error.unfit)]
+        told += error.waiting
         more = len(told) - _LISTED
         return "; ".join([*told[:_LISTED], f"and {more} more"] if more > 0 else told) or _GENERIC
     if error.status < 500 or isinstance(error, Rejected | CommitFailed):
@@ -168,6 +169,8 @@ def _members(error: MultipartError) -> dict[str, Any]:
             told["missing"] = list(error.missing)
         if isinstance(error, ResultsMismatch) and error.surplus:
             told["surplus"] = list(error.surplus)
+        if isinstance(error, ResultsMismatch) and error.unfit:
+            told["unfit"] = list(error.unfit)
     return told
 
 

@@ -16,9 +16,11 @@ from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
 from mpflow import (
+    InvalidContent,
     MissingParts,
     MultipartReader,
     Part,
+    Problem,
     Results,
     ResultsMismatch,
     RouteError,
@@ -547,7 +549,51 @@ async def test_wrong_types_are_told_with_required_parts_that_are_missing(size: i
         "note: expected int, got bytes from part 0 'note'",
         "others[0]: expected int, got bytes from part 2 'others'",
     )
+    assert caught.value.unfit == ("note", "others[0]")
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("size", [None, 1])
+async def test_a_client_is_told_what_it_has_to_send(size: int | None, required: bool) -> None:
+    """Of the program no type is told, and the fault of this side only once it stands alone."""
+    wanted = attrs.make_class(
+        "Wanted", {"title": attrs.field(type=bytes), "note": attrs.field(type=int)}
+    )
+    made = Router()
+    made.add(read, name="title", required=required)
+    made.add(read, name="note")
+    with pytest.raises(ResultsMismatch) as caught:
+        await made.dispatch(reader(form(("note", b"n")), size=size), into=wanted)
+    assert Problem.of(caught.value).document() == {
+        "title": "Unprocessable Content",
+        "status": 422,
+        "detail": "title: expected a part, got none; note: the part does not fit",
+        "error": "ResultsMismatch",
+        "missing": ["title"],
+        "unfit": ["note"],
+    }
+    with pytest.raises(ResultsMismatch) as caught:
+        await made.dispatch(reader(form(("note", b"n"), ("title", b"")), size=size), into=wanted)
     assert caught.value.status == 500
+
+
+async def test_whose_fault_a_collected_failure_is() -> None:
+    async def refuses(part: Part) -> bytes:
+        raise {"client": InvalidContent("no"), "service": OSError("full")}[await part.text()]
+
+    made = Router()
+    made.add(read, name="title")
+    made.add(refuses, name="photos", on_error="collect")
+    for sent, status in ((b"client", 422), (b"service", 500)):
+        with pytest.raises(ResultsMismatch) as caught:
+            await made.dispatch(reader(form(("photos", sent))), into=Photos)
+        assert (caught.value.missing, caught.value.unfit) == (("title",), ("photos[0]",))
+        assert caught.value.status == status
+        body = form(("title", b""), ("photos", sent))
+        with pytest.raises(ResultsMismatch) as caught:
+            await made.dispatch(reader(body), into=Photos)
+        assert caught.value.status == status
 
 
 async def test_the_same_for_a_flow_whose_block_is_not_run() -> None:

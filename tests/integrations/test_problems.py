@@ -139,6 +139,24 @@ def test_what_is_missing_is_told() -> None:
     told = document(Problem.of(error))
     assert (told["missing"], told["surplus"]) == (["meta"], ["a second 'photo'"])
     assert told["detail"] == "meta: expected a part, got none; a second 'photo'"
+    assert "unfit" not in told
+    told = document(
+        Problem.of(
+            ResultsMismatch(
+                SECRET,
+                missing=["meta"],
+                wrong=[f"size: {SECRET}"],
+                failed=[f"photo: {SECRET}"],
+                unfit=["size", "photo"],
+                status=422,
+            )
+        )
+    )
+    assert told["unfit"] == ["size", "photo"]
+    assert told["detail"] == (
+        "meta: expected a part, got none; size: the part does not fit; photo: the part does not fit"
+    )
+    assert SECRET not in str(told)
 
 
 def test_a_mismatch_of_many_parts_is_told_in_short() -> None:
