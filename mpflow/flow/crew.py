@@ -57,6 +57,8 @@ class Crew(Pool):
     on_failure: Callable[[Record, BaseException], None] = attrs.field(kw_only=True)
     spool: Spool = attrs.field(kw_only=True)
     """Where parts are kept that came before what they need; all levels of a flow share it."""
+    asks_all: bool = attrs.field(default=False, kw_only=True)
+    """Whether the `into=` of the flow, or of one around, asks for all that is missing together."""
     reporter: Reporter | None = attrs.field(default=None, kw_only=True)
     """Tells the observer; None where nobody observes."""
     within: Record | None = attrs.field(default=None, kw_only=True)

@@ -90,7 +90,7 @@ class NeedsOfFlow:
     def failed_need(self, record: Record) -> DependencyFailed | None:
         """What a part fails with that needs one which has failed already."""
         for other in record.needed:
-            if other.answered and other.error is not None:
+            if (other.answered or other.lacks) and other.error is not None:
                 return _dependency_failed(record, other)
         return None
 
@@ -130,7 +130,9 @@ class NeedsOfFlow:
     def _tell(self, record: Record) -> None:
         """Tell those who wait for a part what became of it."""
         key = record.route.key
-        if key is None or not record.answered or self._seen.get(key) is not record:
+        if key is None or self._seen.get(key) is not record:
+            return
+        if not (record.answered or record.lacks):
             return  # of a part that ends without an answer, nobody learns but the flow, which ends
         for waiting in self._waiting.pop(key, ()):
             wants = waiting.wants

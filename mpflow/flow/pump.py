@@ -23,6 +23,7 @@ from mpflow.flow.channel import CHANNEL_SIZE, Channel
 from mpflow.flow.needs import NeedsOfFlow
 from mpflow.flow.notes import add_note
 from mpflow.flow.record import Record
+from mpflow.flow.refusal import is_of_missing
 from mpflow.flow.transaction import Transaction
 from mpflow.info import PartInfo
 from mpflow.level import MAX_CHARSET
@@ -72,6 +73,7 @@ class Pump(Transaction):
         self._keeping: Keeping | None = None  # where the part that is open is spooled to
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
         self._takes_charset = table.takes_charset
+        self._asks_all = self._asks_all or shape is not None
         self._is_whole = False  # all parts came
         self._refusal: MissingParts | None = None  # as parts are missing
 
@@ -121,6 +123,8 @@ class Pump(Transaction):
             if self._reporter is not None:
                 self._reporter.closed()
         self._check_missing()
+        if self._verdict.failures:
+            self._start_abort()  # they were put off
         if self._read_epilogue or self._reader.must_end:
             while not self._reader.at_eof:
                 await self._fill()
@@ -151,6 +155,14 @@ class Pump(Transaction):
         if missing:
             self._refusal = MissingParts(missing, waiting)
             raise self._refusal
+
+    def _puts_off(self, record: Record, error: BaseException) -> bool:
+        """What is missing inside a part is told at the end of the body, with all else that is.
+
+        Only `into=` asks for it. Those who need the part fail with it, and are put off, too.
+        """
+        record.lacks = self._asks_all and is_of_missing(record, error)
+        return record.lacks and not self._is_whole
 
     # -- the pump -----------------------------------------------------------------------------
 

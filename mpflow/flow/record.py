@@ -98,6 +98,8 @@ class Record:
     settled: bool = False
     """True once the handler has answered, failed or was cancelled: its part is closed."""
     answered: bool = False
+    lacks: bool = False
+    """Whether it failed as parts are missing inside of it, and all that is missing is asked for."""
     value: Any = None
     error: BaseException | None = None
     """Why it failed; of a collected failure, what its `Handled` shows."""

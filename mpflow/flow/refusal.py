@@ -10,11 +10,18 @@ from collections.abc import Collection, Iterable
 import attrs
 
 from mpflow.drafts import Pending, Refused
-from mpflow.errors import MissingParts, PartRef
+from mpflow.errors import DependencyFailed, MissingParts, PartRef
 from mpflow.flow.record import Record
 from mpflow.results import Handled, Results
 
-__all__ = ["refused"]
+__all__ = ["is_of_missing", "refused"]
+
+
+def is_of_missing(record: Record, error: BaseException) -> bool:
+    """Whether a part failed as parts are missing inside of it, or inside of one that it needs."""
+    if isinstance(error, DependencyFailed):
+        return any(r.lacks and r.error is error.__cause__ for r in record.needed)
+    return isinstance(error, MissingParts) and error.known is not None
 
 
 def refused(

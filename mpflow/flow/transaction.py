@@ -53,6 +53,7 @@ class Transaction(ABC):
         self._phase = anyio.CancelScope()
         self._patience = Patience()
         self._watching: anyio.CancelScope | None = None
+        self._asks_all = parent is not None and parent.crew.asks_all
 
     # -- for those who make one ---------------------------------------------------------------
 
@@ -127,6 +128,7 @@ class Transaction(ABC):
             handler_timeout=limits.handler_timeout,
             on_failure=self._on_failure,
             spool=self._spool if parent is None else parent.crew.spool,
+            asks_all=self._asks_all,
             reporter=self._reporter,
             within=parent,
             around=self._reporter or (None if parent is None else parent.crew.around),
@@ -266,10 +268,15 @@ class Transaction(ABC):
             return
         parent = self._parent
         if self._state == "running":
-            self._start_abort()
+            if not self._puts_off(record, error):
+                self._start_abort()
         elif parent is not None and parent.waits_for_decision and parent.decision is None:
             # Its part has answered, and would fail in the commit, behind what is committed then.
             parent.crew.on_failure(parent, error)
+
+    def _puts_off(self, record: Record, error: BaseException) -> bool:
+        """Whether the flow goes on for now, though the handler failed."""
+        return False
 
     def _condemn(self, error: BaseException) -> None:
         """End the flow with an error of its own."""

@@ -7,6 +7,7 @@ Must not know: how handlers are run or cancelled, or what is committed.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final, cast
 
@@ -14,6 +15,7 @@ import anyio
 import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint
 
+from mpflow.errors import DependencyFailed
 from mpflow.flow.answers import is_fatal
 from mpflow.flow.notes import add_note, shown
 from mpflow.flow.record import Record
@@ -133,12 +135,19 @@ class Verdict:
         """What failed, by the place of its part; its handlers' failures before the flow's own.
 
         A handler that fails by itself does so over what came before that which fails the flow.
+        What is missing is certain at the end of the body only: it comes behind all else.
         """
         # Of a handler that failed twice, its first: that is the last that is put in.
-        ranked = {(r.info.index, 0, self.place(r)): e for r, e in reversed(self.failures)}
+        ranked = {self._rank(r, e): e for r, e in reversed(self.failures)}
         if error is not None:
             ranked[self.position(), 1, 0] = error
         return ranked
+
+    def _rank(self, record: Record, error: BaseException) -> tuple[int, int, int]:
+        index = record.info.index
+        if record.lacks:  # those who need such a part come behind it
+            return sys.maxsize, isinstance(error, DependencyFailed), index
+        return index, 0, self.place(record)
 
     def stir(self) -> None:
         """Tell the flows around that something happens in the part that this is inside of."""
@@ -187,7 +196,8 @@ class Verdict:
             return fatal[0]
         ranked = self._ranked(error)
         winner = ranked[min(ranked)]
-        others = [(r, e) for r, e in failed + self._late if e is not winner]
+        # What is missing is told in full, or is not certain.
+        others = [(r, e) for r, e in failed + self._late if e is not winner and not r.lacks]
         self._late, self._noted = [], min(MAX_NOTES, len(others))
         for record, other in others[:MAX_NOTES]:
             add_note(winner, f"also failed: {record.info.ref}: {shown(other)}")
