@@ -76,10 +76,11 @@ class Decoder:
     # Slots, because an instance of more than 30 attributes is slow to read without.
     __slots__ = (
         "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_default_type",
-        "_dropping", "_easy", "_ended", "_eof", "_error", "_head", "_index", "_limits",
-        "_most_header_bytes", "_most_parts", "_moved", "_moves", "_overflow", "_policy", "_queue",
-        "_read_head", "_received", "_scanner", "_size", "_skip", "_state", "_tokens", "_total",
-        "deviations", "epilogue_bytes", "part_limit",
+        "_dropping", "_easy", "_ended", "_entered", "_eof", "_error", "_flows", "_head", "_index",
+        "_is_text", "_limits", "_most_header_bytes", "_most_parts", "_moved", "_moves", "_odd",
+        "_overflow", "_policy", "_queue", "_read_head", "_ready", "_received", "_room", "_scanner",
+        "_size", "_skip", "_state", "_tokens", "_total", "deviations", "epilogue_bytes",
+        "part_limit",
     )  # fmt: skip
 
     def __init__(
@@ -126,7 +127,13 @@ class Decoder:
         self._index, self._counted = 0, False
         self._head: Head | None = None
         self._skip = self._size = 0
-        if not self._policy.tolerate.isdisjoint(ODDITIES):
+        # The fast lane of large parts: see `_enter_lane`.
+        self._flows = False
+        self._ready: PartData | NeedData | None = None
+        self._room = self._entered = 0
+        self._is_text = self._scanner.is_text
+        self._odd = not self._policy.tolerate.isdisjoint(ODDITIES)
+        if self._odd:
             self._tokens = OddTokens(
                 self._scanner,
                 self._boundary,
@@ -153,6 +160,13 @@ class Decoder:
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add what came. A `bytes` object is kept as it is, anything mutable is copied."""
+        if self._ready is not None:
+            if self._ready is NEED_DATA and type(data) is bytes and data:
+                room = self._room - len(data)
+                if room >= 0 and self._is_text(data):
+                    self._room, self._ready = room, PartData(data)
+                    return
+            self._leave_lane()
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"expected bytes, bytearray or memoryview, got {data!r:.60}")
@@ -172,6 +186,7 @@ class Decoder:
 
     def receive_eof(self) -> None:
         """No more data will come. If the body is not whole, `next_event` will raise."""
+        self._leave_lane()
         self._eof = True
 
     def next_event(self) -> Event | NeedData:
@@ -179,6 +194,9 @@ class Decoder:
 
         Raises `TruncatedBody`, `EmptyBody`, `MalformedBody` or `LimitExceeded`.
         """
+        if self._ready is not None:
+            ready, self._ready = self._ready, NEED_DATA
+            return ready
         queue = self._queue
         try:
             while not queue:
@@ -192,6 +210,9 @@ class Decoder:
                 if token is None:
                     if self._overflow or self._eof:
                         raise self._cut_off()
+                    if self._flows:
+                        self._flows = False
+                        self._enter_lane()
                     return NEED_DATA
                 text, mark = token
                 if self._state == _HEADERS:
@@ -213,6 +234,7 @@ class Decoder:
                     # What most chunks of a large part are.
                     self._size = size
                     self._at += len(text)
+                    self._flows = True
                     return PartData(text)
                 else:
                     self._on_preamble(text, mark)
@@ -239,6 +261,7 @@ class Decoder:
         check_boundary(self._boundary, limits=limits)
         if self._queue and type(self._queue[0]) is WholePart:
             self._give_back()
+        self._leave_lane()
         self._budget.tighten(limits)
         self._bound()
         if self._total is not None and self._received > self._total:
@@ -249,6 +272,7 @@ class Decoder:
 
         For who drains it only as more data comes. The limits count on, and errors are raised.
         """
+        self._leave_lane()
         self._dropping = True
         while self._queue and self._dropping:
             self._dropping = self._queue.popleft() is not _PART_END
@@ -257,6 +281,30 @@ class Decoder:
     def ended(self) -> bool:
         """True once the close delimiter was seen."""
         return self._ended
+
+    # -- the fast lane of large parts ---------------------------------------------------------
+
+    def _enter_lane(self) -> None:
+        """All that came is decoded: if a body goes on, the next chunk may be data as it is.
+
+        Then it needs no state but how many bytes more are within all limits. `_ready` is what the
+        next event is, `NEED_DATA` if nothing came, and None outside the lane.
+        """
+        if self._state == _BODY and not (self._scanner.held or self._skip or self._odd):
+            size = _NO_LIMIT if self.part_limit is None else self.part_limit - self._size
+            total = _NO_LIMIT if self._total is None else self._total - self._received
+            self._room = self._entered = min(size, total)
+            self._ready = NEED_DATA
+
+    def _leave_lane(self) -> None:
+        if self._ready is not None:
+            taken = self._entered - self._room
+            self._size += taken
+            self._received += taken
+            self._at += taken
+            if self._ready is not NEED_DATA:
+                self._queue.append(self._ready)
+            self._ready = None
 
     # -- the states ---------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ DELIMITER: Final = 1
 CLOSE: Final = 2
 """The close delimiter ended the text, and the scan."""
 
+_CR: Final = 13
+
 Token: TypeAlias = tuple[bytes, int]
 
 
@@ -63,6 +65,17 @@ class Scanner:
     def push(self, chunk: bytes) -> None:
         """Add a chunk."""
         self.inbox.append(chunk)
+
+    def is_text(self, chunk: bytes) -> bool:
+        """Whether a chunk, where nothing is held, has no delimiter and cannot end in part of one.
+
+        For who then takes it in place of `tokens`, which waits for a chunk.
+        """
+        delimiter = self.delimiter
+        if chunk.find(delimiter) >= 0:  # `in` costs a third of a microsecond more
+            return False
+        tail = chunk[1 - len(delimiter) :]
+        return _CR not in tail or not delimiter.startswith(tail[tail.rfind(b"\r") :])
 
     def clear(self) -> None:
         """Let go of what was pushed."""
