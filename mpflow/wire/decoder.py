@@ -116,7 +116,7 @@ class Decoder:
         self._tokens = self._scanner.tokens()
         self._queue: deque[Event] = deque()
         self._error: MultipartError | None = None
-        self._received = 0
+        self._received: int = 0
         self._eof = self._overflow = self._ended = self._dropping = False
         # `_at` is the offset of the next byte of text; before the body stands a CRLF of ours.
         self._state, self._at = _PREAMBLE, -2
@@ -126,11 +126,13 @@ class Decoder:
         self._moved = 0
         self._index, self._counted = 0, False
         self._head: Head | None = None
-        self._skip = self._size = 0
+        self._skip = 0
+        self._size: int = 0
         # The fast lane of large parts: see `_enter_lane`.
         self._flows = False
         self._ready: PartData | NeedData | None = None
-        self._room = self._entered = 0
+        self._room: int = 0
+        self._entered: int = 0
         self._is_text = self._scanner.is_text
         self._odd = not self._policy.tolerate.isdisjoint(ODDITIES)
         if self._odd:
