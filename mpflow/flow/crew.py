@@ -215,6 +215,8 @@ class Crew(Pool):
                     self._begin(record, scope)
                 else:  # it has begun: that it has two phases was seen by what it gave
                     record.scope = scope
+                    if record.expired is not None:
+                        scope.cancel()
                 try:
                     await self._enter(record, scope, call)
                 except BaseException as raised:

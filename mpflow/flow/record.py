@@ -207,9 +207,10 @@ class Record:
 
     def expire(self, error: HandlerTimeout) -> None:
         """The time is over: cancel the handler, if it has not answered."""
-        if not self.answered and self.expired is None and self.scope is not None:
+        if not self.answered and self.expired is None:
             self.expired = error
-            self.scope.cancel()
+            if self.scope is not None:  # else its task is about to start, and looks itself
+                self.scope.cancel()
 
     def note(self, error: BaseException) -> None:
         """Name the part on its handler's own exception."""

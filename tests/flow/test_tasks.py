@@ -9,13 +9,15 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
 import trio
 from anyio.lowlevel import checkpoint
 
-from mpflow import HandlerTimeout, Part, Router
+from mpflow import HandlerTimeout, Limits, Part, Router
+from mpflow.flow.record import Record
 from tests.flow.support import Chunks, Diary, cut, form, notes, read, reader
 
 pytestmark = pytest.mark.anyio
@@ -325,3 +327,27 @@ async def test_a_timeout_in_a_reused_task_never_outlives_its_part() -> None:
     results = await router.dispatch(reader(form(*fields)))
     assert results.all("fast") == [b"1", b"2", b"3"]
     assert [type(e) for e in results.errors] == [HandlerTimeout, HandlerTimeout]
+
+
+async def test_a_timeout_that_is_due_before_the_task_of_two_phases_starts() -> None:
+    """That it has two phases shows by what it gives; between that and its task lies a pass."""
+
+    @asynccontextmanager
+    async def hangs(part: Part) -> AsyncIterator[None]:
+        await anyio.sleep_forever()
+        yield
+
+    def late(part: Part) -> Any:
+        assert isinstance(part.holder, Record)
+        watch = part.holder.crew.watch
+        clock = watch.now
+        watch.now = lambda: clock() + 1000  # so long does this call take
+        assert watch._sooner is not None
+        watch._sooner.set()  # it looks at the time in that very pass
+        return hangs(part)
+
+    router = Router()
+    router.add(late, timeout=100)
+    limits = Limits(idle_timeout=None, stall_timeout=None)
+    with anyio.fail_after(10), pytest.raises(HandlerTimeout, match=r"late within 100"):
+        await router.dispatch(reader(form(("a", b"")), size=10, limits=limits))
