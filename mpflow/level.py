@@ -6,7 +6,6 @@ Must not know: parts as streams, which part is current, levels inside this one, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Final
@@ -27,6 +26,7 @@ from mpflow.errors import (
     PartRef,
     excerpt,
 )
+from mpflow.idle import Moved
 from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.rate import Rate
@@ -123,11 +123,9 @@ class EventReader:
 
         For those who drive the reader at the level of events; it does not mix with parts.
         """
-        while True:
-            event = self.poll()
-            if event is not NEED_DATA:
-                return event
+        while (event := self.poll()) is NEED_DATA:
             await self.fill()
+        return event
 
     def poll(self) -> Event | NeedData:
         """The next event of this level that is in hand, or `NEED_DATA`: then call `fill`."""
@@ -225,15 +223,11 @@ class EventReader:
             return await source.__anext__()
         if self._scope is not None:
             # One scope whose deadline moves: a source may hold a scope of its own over its yield.
-            self._scope.deadline = anyio.current_time() + limit
-            try:
-                return await source.__anext__()
-            finally:
-                self._scope.deadline = math.inf
+            return await Moved(source.__anext__(), self._scope, limit)
         if not source.timed:
             return await source.__anext__()
-        with anyio.move_on_after(limit) as scope:
-            return await source.__anext__()
+        with anyio.CancelScope() as scope:
+            return await Moved(source.__anext__(), scope, limit)
         assert scope.cancelled_caught
         raise self.idle_error()
 

@@ -122,7 +122,10 @@ class Part(Described, Values, ByteReceiveStream):
         if self._closed:
             self._refuse()
         if not self._ahead:
-            self._ahead = await self._pull()
+            data = await self._pull()
+            if len(data) <= max_bytes:
+                return data
+            self._ahead = data
         elif self._body is not None:
             self.alive()  # a byte moves, though the flow does not see it
         data, start = self._ahead, self._start

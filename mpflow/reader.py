@@ -372,10 +372,7 @@ async def _begin_of(part: Part, size: int) -> bytes:
 class _WireBody:
     """The body of the part that a reader is at."""
 
-    __slots__ = ("_reader",)
+    __slots__ = ("receive",)
 
     def __init__(self, reader: MultipartReader) -> None:
-        self._reader = reader
-
-    async def receive(self) -> bytes:
-        return await self._reader.receive_body()
+        self.receive = reader.receive_body

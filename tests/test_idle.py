@@ -1,0 +1,104 @@
+"""A deadline that counts only while something is waited for."""
+
+from __future__ import annotations
+
+import math
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from mpflow.idle import Moved
+
+pytestmark = pytest.mark.anyio
+
+
+class Seen:
+    """Notes the deadlines of a scope at each step of a reading."""
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.scope = scope
+        self.deadlines: list[float] = []
+
+    def look(self) -> None:
+        self.deadlines.append(self.scope.deadline)
+
+
+async def test_what_does_not_wait_sets_no_deadline() -> None:
+    with anyio.CancelScope() as scope:
+        seen = Seen(scope)
+
+        async def read() -> int:
+            seen.look()
+            return 3
+
+        assert await Moved(read(), scope, 5) == 3
+        assert seen.deadlines == [math.inf]
+        assert scope.deadline == math.inf
+
+
+async def test_what_waits_has_a_deadline_from_then_on_and_none_afterwards() -> None:
+    with anyio.CancelScope() as scope:
+        seen = Seen(scope)
+
+        async def read() -> str:
+            seen.look()
+            await checkpoint()
+            seen.look()
+            await checkpoint()
+            seen.look()
+            return "value"
+
+        begun = anyio.current_time()
+        assert await Moved(read(), scope, 5) == "value"
+        assert seen.deadlines[0] == math.inf
+        assert seen.deadlines[1] == seen.deadlines[2]
+        assert begun + 5 <= seen.deadlines[1] <= anyio.current_time() + 5
+        assert scope.deadline == math.inf
+
+
+async def test_what_it_raises_before_and_after_it_waited_comes_out() -> None:
+    async def read(waits: int) -> None:
+        for _ in range(waits):
+            await checkpoint()
+        raise LookupError(waits)
+
+    with anyio.CancelScope() as scope:
+        for waits in (0, 1, 2):
+            with pytest.raises(LookupError, match=str(waits)):
+                await Moved(read(waits), scope, 5)
+            assert scope.deadline == math.inf
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_a_cancellation_goes_in_and_the_reading_cleans_up(steps: int) -> None:
+    told: list[str] = []
+    began = anyio.Event()
+
+    async def read() -> None:
+        try:
+            for _ in range(steps):
+                await checkpoint()
+            began.set()
+            await anyio.sleep_forever()
+        finally:
+            told.append("cleaned up")
+
+    async def wait(scope: anyio.CancelScope) -> None:
+        with scope:
+            await Moved(read(), scope, 500)
+        told.append("went on")
+
+    scope = anyio.CancelScope()
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait, scope)
+        await began.wait()
+        scope.cancel()
+    assert told == ["cleaned up", "went on"]
+    assert scope.cancelled_caught
+
+
+async def test_a_reading_that_never_ends_its_wait_is_ended_by_the_deadline() -> None:
+    with anyio.CancelScope() as scope:
+        await Moved(anyio.sleep_forever(), scope, 0)
+    assert scope.cancelled_caught
