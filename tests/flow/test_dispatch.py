@@ -25,7 +25,18 @@ from mpflow import (
     Router,
     TruncatedBody,
 )
-from tests.flow.support import CONTENT_TYPE, Chunks, Diary, Field, cut, form, read, reader, tail
+from tests.flow.support import (
+    CONTENT_TYPE,
+    Chunks,
+    Diary,
+    Field,
+    cut,
+    form,
+    nested,
+    read,
+    reader,
+    tail,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -289,6 +300,29 @@ class TestLimits:
         with pytest.raises(LimitExceeded) as info:
             await outer.dispatch(reader(form(field)))
         assert info.value.limit == "max_parts"
+
+    @pytest.mark.parametrize("most", range(1, 10))
+    async def test_counts_that_span_levels_refuse_the_same_bodies_in_any_cut(
+        self, most: int
+    ) -> None:
+        """Not at the same part: a level is read ahead of those inside."""
+        diary = Diary()
+        inner = Router()
+        inner.add(diary)
+        outer = Router(limits=Limits(max_parts=most))
+        outer.add(lambda part: inner.flow(part.multipart()), name="x")
+        outer.add(diary)
+        body = form(nested("x", *[("n", b"")] * 3), *[("n", b"")] * 3, nested("x", ("n", b"")))
+        for size in (None, 1, 7, 50, 100, 200, 400):
+            diary.committed.clear()
+            if most == 9:
+                await outer.dispatch(reader(body, size=size))
+                assert len(diary.committed) == 7
+                continue
+            with pytest.raises(LimitExceeded) as info:
+                await outer.dispatch(reader(body, size=size))
+            assert info.value.limit == "max_parts"
+            assert diary.committed == []
 
     async def test_gathering_stops_at_the_total(self) -> None:
         router = Router(limits=Limits(max_total_memory=1000, max_memory=400))
