@@ -74,6 +74,7 @@ class Pump(Transaction):
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
         self._takes_charset = table.takes_charset
         self._asks_all = self._asks_all or shape is not None
+        self._waited = False  # for a handler, since the source was read
         self._is_whole = False  # all parts came
         self._refusal: MissingParts | None = None  # as parts are missing
 
@@ -206,7 +207,10 @@ class Pump(Transaction):
 
     async def _fill(self) -> None:
         """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
-        await checkpoint()
+        if self._waited:
+            self._waited = False
+        else:
+            await checkpoint()
         if not self._aborting:
             try:
                 await self._fill_timed()
@@ -351,6 +355,7 @@ class Pump(Transaction):
             piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
             if not record.channel.put(piece):
                 await self._wait_for(record)
+                self._waited = True
 
     async def _on_end(self) -> None:
         if self._naming is not None:
