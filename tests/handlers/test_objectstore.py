@@ -37,7 +37,7 @@ from mpflow import (
 from mpflow.testing import PartSpec, body, content_type_of
 from mpflow_handlers import ObjectStore, Stored, Text, objectstore
 from mpflow_handlers.uploads import Upload
-from tests.handlers.support import Pieces, descriptors, part_of, stage
+from tests.handlers.support import Pieces, open_files, part_of, stage
 from tests.objects import Bucket, Fault
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +83,7 @@ COMPLETE = ("POST", "uploadId=")
 @pytest.mark.parametrize("size", [0, 1, 100_000, PART, 2 * PART, len(LARGE)])
 async def test_the_object_is_the_body(bucket: Bucket, size: int, hold: bool) -> None:
     data = LARGE[:size]
-    before = descriptors()
+    before = open_files()
     store = handler(bucket, "photos/a.bin", digests=("sha256", "md5"))
     async with store(part_of(cut(data), hold=hold)) as stored:
         assert bucket.keys() == []
@@ -99,7 +99,7 @@ async def test_the_object_is_the_body(bucket: Bucket, size: int, hold: bool) -> 
     etag = obstore.head(bucket.store(), "photos/a.bin")["e_tag"]
     assert stored == Stored("photos/a.bin", size, digests, etag=etag, version=stored.version)
     assert "not committed" not in repr(stored)
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])
@@ -146,9 +146,9 @@ async def test_it_is_sent_as_it_comes(bucket: Bucket) -> None:
 
 
 async def test_the_end_of_many_parts_waits_outside_of_memory(bucket: Bucket) -> None:
-    before = descriptors()
+    before = open_files()
     async with handler(bucket)(part_of(cut(LARGE[: PART - 1]), hold=False)):
-        assert descriptors() == before
+        assert open_files() == before
         assert bucket.requests == [f"HEAD /{bucket.name}/a"]
     assert content(bucket.store(), "a") == LARGE[: PART - 1]
 
@@ -258,7 +258,7 @@ async def test_what_cannot_be_undone_is_never_sent(bucket: Bucket) -> None:
 @SIZES
 @HOLDS
 async def test_a_rollback_leaves_nothing(bucket: Bucket, size: int, hold: bool) -> None:
-    before = descriptors()
+    before = open_files()
     reason = RolledBack()
     with pytest.raises(RolledBack) as caught:
         async with handler(bucket)(part_of(cut(LARGE[:size]), hold=hold)):
@@ -266,7 +266,7 @@ async def test_a_rollback_leaves_nothing(bucket: Bucket, size: int, hold: bool) 
     assert caught.value is reason
     assert bucket.left() == ([], [])
     assert not hasattr(reason, "__notes__")
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("size", [100, PART + 1, len(LARGE)])

@@ -22,7 +22,15 @@ import uvloop
 from mpflow import RouteError
 from mpflow_handlers import Save, Saved, cleanup, syscalls
 from mpflow_handlers.batches import BATCH_BYTES
-from tests.handlers.support import Pieces, Seam, descriptors, names, part_of, stage
+from tests.handlers.support import (
+    Pieces,
+    Seam,
+    descriptors,
+    descriptors_before,
+    names,
+    part_of,
+    stage,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +115,7 @@ async def failure(run: Awaitable[None]) -> OSError | None:
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=os.strerror)
 async def test_each_call_fails(trial: Trial, number: int) -> None:
     total = await trial.calls()
-    before = descriptors()
+    before = descriptors_before()
     for failing in range(1, total + 1):
 
         def fail(call: int, name: str, failing: int = failing) -> None:
@@ -130,7 +138,7 @@ async def test_each_call_fails(trial: Trial, number: int) -> None:
 async def test_all_calls_fail_from_one_on(trial: Trial) -> None:
     """A disk that is gone for good: no name is final, no descriptor is left, and it is said."""
     total = await trial.calls()
-    before = descriptors()
+    before = descriptors_before()
     for failing in range(1, total + 1):
 
         def fail(call: int, name: str, failing: int = failing) -> None:
@@ -238,7 +246,7 @@ class Cancelled:
 @NAMELESS
 async def test_cancelled_at_each_point(trial: Trial) -> None:
     await trial.calls()
-    before = descriptors()
+    before = descriptors_before()
     for point in range(1, 1000):
         cancelled = Cancelled(trial, point)
         with anyio.CancelScope() as scope:
@@ -274,7 +282,7 @@ def test_a_task_of_asyncio_cancelled_at_each_point(
 
     async def main() -> None:
         await trial.calls()
-        before = descriptors()
+        before = descriptors_before()
         for point in range(1, 1000):
             cancelled = Cancelled(trial, point)
             task = asyncio.create_task(cancelled_once(cancelled))
@@ -296,7 +304,7 @@ def test_a_task_of_asyncio_cancelled_at_each_point(
 @HOLDS
 @NAMELESS
 async def test_cancelled_before_it_begins(trial: Trial) -> None:
-    before = descriptors()
+    before = descriptors_before()
     with anyio.CancelScope() as scope:
         scope.cancel()
         await trial.run()
@@ -326,7 +334,7 @@ async def test_a_rollback_needs_no_thread_of_the_others(trial: Trial) -> None:
 async def test_a_cleanup_that_gets_no_time_leaves_nothing(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = descriptors()
+    before = descriptors_before()
     monkeypatch.setattr(cleanup, "_CLEANUP", 0.0)
     with anyio.CancelScope() as scope:
         await stage(Save(trial.directory, "a"), part_of(Pieces(PIECES, on_receive=scope.cancel)))
