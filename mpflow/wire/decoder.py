@@ -218,7 +218,7 @@ class Decoder:
                     return NEED_DATA
                 text, mark = token
                 if self._state == _HEADERS:
-                    part = self._whole_part(text, mark) if mark else None
+                    part = self._usual_part(text, mark)
                     if part is not None:
                         return part
                     self._on_headers(text, mark)
@@ -325,7 +325,7 @@ class Decoder:
             self._delimit(mark)
 
     def _take_fields(self) -> bool:
-        """The hot path of forms: as many fields as come next, are whole and have but a name."""
+        """The hot path of forms: as many parts as come next, are whole and have usual headers."""
         scanner, counts, most, queue = self._scanner, self._counts, self.part_limit, self._queue
         scanner.at, self._at = take_fields(
             scanner.pieces,
@@ -359,9 +359,12 @@ class Decoder:
         self._index -= len(fields)
         self._queue.clear()
 
-    def _whole_part(self, text: bytes, mark: int) -> WholePart | None:
-        """The hot path: a part that is whole in hand, and whose headers can break no limit."""
-        if self._counted:
+    def _usual_part(self, text: bytes, mark: int) -> WholePart | PartBegin | None:
+        """The hot path: the headers of a part are whole in hand, and can break no limit.
+
+        What there is of the body beside them waits in the queue if it is cut.
+        """
+        if self._counted or (self._odd and not mark):
             return None
         raw, blank, data = text.partition(b"\r\n\r\n")
         block = raw[2:]
@@ -383,8 +386,15 @@ class Decoder:
         if head.deviations:
             self._keep_all(head, at + 2)
         self._at = at + len(text)
-        self._delimit(mark)
-        return WholePart(head, data, at + len(raw) + 4)
+        begin = at + len(raw) + 4
+        if mark:
+            self._delimit(mark)
+            return WholePart(head, data, begin)
+        self._head, self._size, self._state, self._counted = head, len(data), _BODY, True
+        if data:
+            self._queue.append(PartData(data))
+            self._flows = True
+        return PartBegin(head, begin)
 
     def _count_part(self) -> None:
         self._counted = True

@@ -4,7 +4,7 @@ Knows: the names of this package that others use. Must not know: anything else.
 """
 
 from mpflow.wire.headers.formats import format_disposition, format_head, format_parameter, quote
-from mpflow.wire.headers.head import PLAIN_FIELD, Head, parse_head
+from mpflow.wire.headers.head import PLAIN_FIELD, PLAIN_FILE, Head, parse_head, plain_head
 from mpflow.wire.headers.policy import DEVIATIONS, LENIENT, TOLERANCES, Deviation, Policy
 from mpflow.wire.headers.values import (
     ContentType,
@@ -17,6 +17,7 @@ __all__ = [
     "DEVIATIONS",
     "LENIENT",
     "PLAIN_FIELD",
+    "PLAIN_FILE",
     "TOLERANCES",
     "ContentType",
     "Deviation",
@@ -29,5 +30,6 @@ __all__ = [
     "parse_content_type",
     "parse_disposition",
     "parse_head",
+    "plain_head",
     "quote",
 ]

@@ -25,7 +25,7 @@ from mpflow.wire.headers.values import (
     read_disposition,
 )
 
-__all__ = ["PLAIN_FIELD", "Head", "parse_head"]
+__all__ = ["PLAIN_FIELD", "PLAIN_FILE", "Head", "parse_head", "plain_head"]
 
 # What browsers and HTTP clients send, in one match that cannot go back: the disposition first, or
 # (aiohttp, .NET) the content type. What needs thought (a backslash, a percent sign, a control, an
@@ -39,6 +39,10 @@ _TYPE = (
 _USUAL = re.compile(_DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?").fullmatch
 PLAIN_FIELD = re.compile(rb"\r\n(" + _NAMED + rb")\r\n\r\n").match
 """Of a part's text: the block and the name of one that has nothing else. Then comes the body."""
+PLAIN_FILE = re.compile(
+    rb"\r\n(" + _DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?)\r\n\r\n"
+).match
+"""The same of one that may have a filename and a type, whose head is `plain_head` of the groups."""
 _TYPE_FIRST = re.compile(_TYPE + rb"\r\n" + _DISPOSITION).fullmatch
 
 _ONCE = frozenset({"content-disposition", "content-type", "content-transfer-encoding"})
@@ -183,11 +187,11 @@ def parse_head(
             if match.lastindex == 1:
                 return Head(block, match[1].decode(), None, default_type)
             name, filename, essence, charset = match.groups()
-            return _usual_head(block, name, filename, essence, charset, default_type)
+            return plain_head(block, name, filename, essence, charset, default_type)
         match = _TYPE_FIRST(block)
         if match is not None:
             essence, charset, name, filename = match.groups()
-            return _usual_head(block, name, filename, essence, charset, default_type)
+            return plain_head(block, name, filename, essence, charset, default_type)
     except UnicodeDecodeError:
         pass  # a name or filename is not UTF-8: that has to be recorded
     full = _read(block, form=form, default_type=default_type, policy=policy)
@@ -202,7 +206,7 @@ def parse_head(
     )
 
 
-def _usual_head(
+def plain_head(
     block: bytes,
     name: bytes,
     filename: bytes | None,
@@ -210,6 +214,7 @@ def _usual_head(
     charset: bytes | None,
     default_type: str,
 ) -> Head:
+    """The head of a block whose parts one match has found; `UnicodeDecodeError` if not UTF-8."""
     return Head(
         block,
         name.decode(),
