@@ -57,8 +57,8 @@ def take_fields(
                 block, name = found.groups()
                 made = head(block, name.decode(), None, default_type)
             elif (found := PLAIN_FILE(text)) is not None:
-                made = plain_head(*found.groups(), default_type)
-                block = made.raw
+                block, name, filename, essence, charset = found.groups()
+                made = plain_head(block, name, filename, essence, charset, default_type)
             else:
                 break
         except UnicodeDecodeError:

@@ -39,9 +39,7 @@ _TYPE = (
 _USUAL = re.compile(_DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?").fullmatch
 PLAIN_FIELD = re.compile(rb"\r\n(" + _NAMED + rb")\r\n\r\n").match
 """Of a part's text: the block and the name of one that has nothing else. Then comes the body."""
-PLAIN_FILE = re.compile(
-    rb"\r\n(" + _DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?)\r\n\r\n"
-).match
+PLAIN_FILE = re.compile(rb"\r\n(" + _DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?)\r\n\r\n").match
 """The same of one that may have a filename and a type, whose head is `plain_head` of the groups."""
 _TYPE_FIRST = re.compile(_TYPE + rb"\r\n" + _DISPOSITION).fullmatch
 
