@@ -75,12 +75,12 @@ class Decoder:
 
     # Slots, because an instance of more than 30 attributes is slow to read without.
     __slots__ = (
-        "_at", "_begins", "_block", "_boundary", "_budget", "_counted", "_counts", "_default_type",
-        "_dropping", "_easy", "_ended", "_entered", "_eof", "_error", "_flows", "_head", "_index",
-        "_is_text", "_limits", "_most_header_bytes", "_most_parts", "_moved", "_moves", "_odd",
-        "_overflow", "_policy", "_queue", "_read_head", "_ready", "_received", "_room", "_scanner",
-        "_size", "_skip", "_state", "_tokens", "_total", "deviations", "epilogue_bytes",
-        "part_limit",
+        "_at", "_begins", "_block", "_boundary", "_budget", "_cap", "_counted", "_counts",
+        "_default_type", "_dropping", "_easy", "_ended", "_entered", "_eof", "_error", "_flows",
+        "_head", "_index", "_is_text", "_limits", "_most_header_bytes", "_most_parts", "_moved",
+        "_moves", "_odd", "_overflow", "_policy", "_queue", "_read_head", "_ready", "_received",
+        "_room", "_scanner", "_size", "_skip", "_state", "_tokens", "_total", "deviations",
+        "epilogue_bytes", "part_limit",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +131,7 @@ class Decoder:
         # The fast lane of large parts: see `_enter_lane`.
         self._flows = False
         self._ready: PartData | NeedData | None = None
+        self._cap = _NO_LIMIT
         self._room: int = 0
         self._entered: int = 0
         self._is_text = self._scanner.is_text
@@ -206,7 +207,7 @@ class Decoder:
                     raise self._error
                 if self._ended:
                     return self._after_end()
-                if self._scanner.pieces and self._take_fields():
+                if self._scanner.pieces and self._cap == _NO_LIMIT and self._take_fields():
                     break
                 token = next(self._tokens)
                 if token is None:
@@ -217,6 +218,8 @@ class Decoder:
                         self._enter_lane()
                     return NEED_DATA
                 text, mark = token
+                if self._cap < _NO_LIMIT and self._is_past(text, mark):
+                    continue
                 if self._state == _HEADERS:
                     part = self._usual_part(text, mark)
                     if part is not None:
@@ -267,7 +270,22 @@ class Decoder:
         self._budget.tighten(limits)
         self._bound()
         if self._total is not None and self._received > self._total:
-            self._overflow = True
+            self._overflow, self._cap = True, self._total
+
+    def _is_past(self, text: bytes, mark: int) -> bool:
+        """Of what was in hand when the total was tightened, nothing past it is decoded."""
+        scanner, end = self._scanner, self._at + len(text)
+        if mark:
+            # It is seen for what it is with two bytes more: CRLF or "--".
+            end += len(scanner.delimiter) + scanner.padding + 2
+        if end <= self._cap:
+            return False
+        fits = (text + scanner.delimiter if mark else text)[: max(0, self._cap - self._at)]
+        scanner.clear()
+        if fits:
+            scanner.inbox.append(fits)
+        self._tokens, self._cap = scanner.tokens(), _NO_LIMIT
+        return True
 
     def skip_part(self) -> None:
         """Throw away what is left of the part that is open, with its `PartEnd`.
@@ -476,9 +494,6 @@ class Decoder:
         if self._moved or self._moves:
             self._moved, self._moves = 0, []
         if mark == CLOSE:
-            if self._total is not None and self._at + 2 > self._total:
-                # It was in hand before `tighten`: what comes later is cut at the limit.
-                raise LimitExceeded("max_total_bytes", self._total, offset=self._total)
             self._ended = True
             self.epilogue_bytes = self._received - (self._at + 2)
             scanner.clear()

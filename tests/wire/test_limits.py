@@ -9,10 +9,10 @@ import attrs
 import pytest
 
 from mpflow.errors import LimitExceeded, PartRef
-from mpflow.wire import NEED_DATA, Budget, Decoder, Limits
+from mpflow.wire import NEED_DATA, Budget, Decoder, Limits, WholePart
 from mpflow.wire.limits import parse_size
 from tests.wire.bodies import crlf
-from tests.wire.observe import Outcome, bytewise, observe
+from tests.wire.observe import Outcome, Seen, bytewise, observe
 
 OFF: dict[str, Any] = dict.fromkeys(attrs.fields_dict(Limits))
 
@@ -312,8 +312,30 @@ def test_a_total_that_what_is_in_hand_has_passed() -> None:
         decoder.tighten(Limits(max_total_bytes=most))
         outcome = observe(decoder, [])
         assert outcome.ended is (most == end)
-        expected = None if most == end else (("max_total_bytes", most), most, None)
+        expected = None if most == end else (("max_total_bytes", most), most, PartRef((1,)))
         assert (outcome.error and outcome.error[1:4]) == expected
+
+
+@pytest.mark.parametrize("tolerate", [(), ("bare-lf",)])
+def test_of_what_is_in_hand_nothing_past_a_new_total_is_decoded(tolerate: tuple[str, ...]) -> None:
+    field = 'Content-Disposition: form-data; name="a"'
+    file = f'{field}; filename="b"\nContent-Type: text/plain'
+    parts = [field, file, "X: y", "", "no colon"]
+    data = crlf("".join(f"--b\n{head}\n\nvalue\n--b   \n\nz\n--bc\n" for head in parts))
+    data += b"--b--\r\nepilogue"
+    first = data.index(b"--b   \r\n") + 8
+    for most in range(first, len(data) + 1):
+        usual = Decoder("b", limits=Limits(max_total_bytes=most), tolerate=tolerate)
+        expected = observe(usual, bytewise(data))
+        for size in (len(data), first + 30):
+            decoder = Decoder("b", tolerate=tolerate)
+            decoder.receive_data(data[:size])
+            begun = decoder.next_event()
+            assert isinstance(begun, WholePart)
+            decoder.tighten(Limits(max_total_bytes=most))
+            outcome = observe(decoder, [data[size:]] if size < len(data) else [])
+            outcome.parts.insert(0, Seen(begun.head.raw, begun.offset, begun.data, True))
+            assert outcome == expected, (most, size)
 
 
 def test_a_default_gives_way_to_the_first_limits_and_to_no_others() -> None:
