@@ -170,7 +170,7 @@ class Crew(Pool):
         """A handler failed before its answer: keep the failure, or tell the flow."""
         if record.settled:
             record.outcome = error
-            if record.error is not None:
+            if record.error is not None and record.error is not error:
                 text = f"the rollback of {record.info.ref} failed: {shown(error)}"
                 add_note(record.error, text)
             if is_fatal(error):
@@ -241,11 +241,13 @@ class Crew(Pool):
         undo: RolledBack | None = None
         try:
             async with call as value:
-                failure = record.expired or record.over
+                failure = record.expired or record.over or record.failure_inside()
                 if scope.cancel_called or failure is not None:
-                    # It answers though it was cancelled, or its part is not whole.
+                    # It answers though it was cancelled, its part is not whole, or what is inside
+                    # of it cannot commit.
                     undo = RolledBack(f"{record.info.ref} is rolled back")
                     if failure is not None:
+                        record.reason = record.reason or failure
                         self._failed(record, failure, scope)
                     else:
                         self._settle(record)
@@ -304,6 +306,21 @@ class Crew(Pool):
         record.outcome = error
         if record.decision is None or is_fatal(error):
             record.note(error)
+            self._report_failure(record, error)
+            self.on_failure(record, error)
+
+    def failed_inside(
+        self, record: Record, error: BaseException, ask: Callable[[], BaseException | None]
+    ) -> None:
+        """A flow inside the record's part has failed that was about to be committed.
+
+        The part would fail in the commit, behind what is committed then. So it fails at once if it
+        has answered, and else as it answers, if the flow, which `ask` tells, will fail then.
+        """
+        if not record.settled:
+            if ask not in record.doubts:
+                record.doubts += (ask,)
+        elif record.waits_for_decision and record.decision is None:
             self._report_failure(record, error)
             self.on_failure(record, error)
 

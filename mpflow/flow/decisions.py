@@ -71,7 +71,7 @@ class Decisions:
         for record in reversed(commit_order(records)):
             if record.waits_for_decision:
                 error = await self._decide(record, Decision.ROLLBACK, reason)
-                if error is not None:
+                if error is not None and error is not reason:
                     add_note(reason, f"the rollback of {record.info.ref} failed: {shown(error)}")
                     if not isinstance(error, (Exception, anyio.get_cancelled_exc_class())):
                         self.patience.keep(error)  # Ctrl-C, raised once all is decided

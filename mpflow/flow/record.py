@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -85,6 +86,8 @@ class Record:
     failing_since: float = 0.0
     fails_until: float = -math.inf
     """Until when it may fail with one that is over."""
+    doubts: tuple[Callable[[], BaseException | None], ...] = ()
+    """Of flows inside that have failed and are open: what their ends will raise."""
     expired: HandlerTimeout | None = None
     over: LimitExceeded | None = None
     """Set when the part passed its route's `max_bytes` and the route collects failures."""
@@ -204,6 +207,10 @@ class Record:
             if self.whole_at is not None:
                 self.whole_at = now
             self.alive()
+
+    def failure_inside(self) -> BaseException | None:
+        """What a flow inside, which is open, will fail with."""
+        return next((error for ask in self.doubts if (error := ask()) is not None), None)
 
     def expire(self, error: HandlerTimeout) -> None:
         """The time is over: cancel the handler, if it has not answered."""

@@ -51,6 +51,7 @@ class Reporter:
     # The part whose handler's end is not told before it is whole, and when that end came.
     _open: Record | None = attrs.field(default=None, init=False)
     _ended_at: float | None = attrs.field(default=None, init=False)
+    _failed: set[Record] = attrs.field(factory=set[Any])  # those that did while they waited
     _begun: dict[Record, float] = attrs.field(factory=dict[Any, float])
     # When each came, and had all it needs; and how often there had been no slot until then.
     _came: dict[Record, tuple[float, int]] = attrs.field(factory=dict[Any, Any])
@@ -182,12 +183,13 @@ class Reporter:
         """A handler that had answered has failed before anything was decided."""
         if record is self._open:
             self.closed()
+        self._failed.add(record)
         self._tell_part(PartFailed, record, error=error, is_collected=False, seconds=0.0)
 
     def decided(self, record: Record, *, commits: bool, error: BaseException | None) -> None:
         """A handler that waited has ended its second phase."""
-        if record.error is not None:
-            return  # it was told as a failure: its part turned out to be too large
+        if record.error is not None or record in self._failed:
+            return  # told as a failure: its part is too large, say, or a flow inside has failed
         if not commits:
             self._tell_part(PartRolledBack, record, error=error)
         elif error is None:

@@ -266,13 +266,11 @@ class Transaction(ABC):
         """A handler failed. Others may fail in the next passes; then all are cancelled."""
         if not self._verdict.add(record, error):
             return
-        parent = self._parent
         if self._state == "running":
             if not self._puts_off(record, error):
                 self._start_abort()
-        elif parent is not None and parent.waits_for_decision and parent.decision is None:
-            # Its part has answered, and would fail in the commit, behind what is committed then.
-            parent.crew.on_failure(parent, error)
+        elif self._parent is not None:
+            self._parent.crew.failed_inside(self._parent, error, self._known_failure)
 
     def _puts_off(self, record: Record, error: BaseException) -> bool:
         """Whether the flow goes on for now, though the handler failed."""
@@ -353,6 +351,11 @@ class Transaction(ABC):
             self._patience.give_way(interruption)
             return interruption
         return self._verdict.winner(None) if self._verdict.failures else None
+
+    def _known_failure(self) -> BaseException | None:
+        """What the end of the block will raise, as far as it is known."""
+        will_raise = self._state == "open" or self._aborted
+        return self._verdict.winner(None) if will_raise and self._verdict.failures else None
 
     def _expect_open(self, verb: str) -> None:
         if self._state != "open":
@@ -439,6 +442,9 @@ class Transaction(ABC):
         self._verdict.position = self._verdict.place = _nowhere
         if self._parent is None:
             self._watch.on_idle = self._watch.on_stall = _nothing
+        elif self._parent.doubts:
+            own = self._known_failure
+            self._parent.doubts = tuple(ask for ask in self._parent.doubts if ask != own)
 
 
 def _nothing(*told: object) -> None:
