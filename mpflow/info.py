@@ -15,17 +15,12 @@ from mpflow.errors import PartRef
 from mpflow.filenames import safe_filename
 from mpflow.wire.headers import Head, format_disposition
 
-__all__ = ["Described", "PartInfo"]
+__all__ = ["Described", "PartInfo", "part_info"]
 
 
-@attrs.frozen
-class PartInfo:
-    """What is known of a part before its body: its headers, and where it stands.
-
-    `index` counts the parts of its level from 0; `path` holds the index of each part around it,
-    outermost first, and its own. `size` is the length of the body in bytes as it was on the
-    wire, once all of it has come, else None.
-    """
+@attrs.define(eq=False)
+class _Loose:
+    """The fields of `PartInfo`, which can still be set: see `part_info`."""
 
     head: Head = attrs.field(repr=False)
     index: int = 0
@@ -35,6 +30,17 @@ class PartInfo:
     """The first bytes of the body, where a predicate asked for them (`sniff`)."""
     sniffed_whole: bool = attrs.field(default=False, repr=False, kw_only=True)
     """Whether `sniffed` is all of the body."""
+
+
+# A dataclass may not inherit so; an attrs class may, and nobody has a `_Loose`.
+@attrs.frozen  # pyright: ignore[reportGeneralTypeIssues]
+class PartInfo(_Loose):
+    """What is known of a part before its body: its headers, and where it stands.
+
+    `index` counts the parts of its level from 0; `path` holds the index of each part around it,
+    outermost first, and its own. `size` is the length of the body in bytes as it was on the
+    wire, once all of it has come, else None.
+    """
 
     @classmethod
     def of(
@@ -126,6 +132,16 @@ class PartInfo:
     def ref(self) -> PartRef:
         """How errors name the part."""
         return PartRef(self.path, self.head.name, self.head.filename)
+
+
+def part_info(head: Head, index: int, path: tuple[int, ...], size: int | None) -> PartInfo:
+    """A `PartInfo` in less than half the time: to make one is a twentieth of a tiny part's cost.
+
+    What is frozen has each field set by a call. So it is made as what is not, and frozen then.
+    """
+    info = _Loose(head, index, path, size)
+    info.__class__ = PartInfo
+    return cast("PartInfo", info)
 
 
 class Described:

@@ -14,7 +14,7 @@ import anyio
 
 from mpflow.errors import PartRef
 from mpflow.frames import Frames
-from mpflow.info import PartInfo
+from mpflow.info import part_info
 from mpflow.level import MAX_CHARSET, EventReader
 from mpflow.mail import open_mail
 from mpflow.messages import Message, asgi_message, open_message
@@ -318,7 +318,7 @@ class MultipartReader(EventReader):
         index = self._taken
         self._taken = index + 1
         size = len(data) if body is None else None
-        info = PartInfo(head, index, (*self.budget.path, index), size)
+        info = part_info(head, index, (*self.budget.path, index), size)
         return self.part_class(info, body, level=self, data=data)
 
     def nested(self, part: Part) -> MultipartReader:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import attrs
 import pytest
 
 from mpflow import PartInfo
+from mpflow.info import part_info
 from mpflow.wire import Head
 
 
@@ -99,3 +102,15 @@ def test_an_info_of_a_head() -> None:
     info = PartInfo(Head.of({"Content-Type": "a/b"}))
     assert (info.content_type, info.path) == ("a/b", (0,))
     assert repr(info) == "PartInfo(index=0, path=(0,), size=None)"
+
+
+def test_one_that_is_made_quickly_is_as_any_other() -> None:
+    head = Head.of([("Content-Disposition", 'form-data; name="a"')])
+    quick, usual = part_info(head, 2, (1, 2), 5), PartInfo(head, 2, (1, 2), 5)
+    assert type(quick) is PartInfo
+    assert quick == usual
+    assert hash(quick) == hash(usual)
+    assert repr(quick) == repr(usual)
+    assert pickle.loads(pickle.dumps(attrs.evolve(quick, size=6))) == attrs.evolve(usual, size=6)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        quick.size = 6  # type: ignore[misc]
