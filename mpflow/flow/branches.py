@@ -70,10 +70,6 @@ class _Branching(Transaction):
     def _position(self) -> int:
         return self._part.index
 
-    def _place(self, record: Record) -> int:
-        assert record.branch is not None
-        return record.branch
-
     def _limits(self) -> Limits:
         return self._part.level.budget.limits
 

@@ -50,11 +50,13 @@ class Crew(Pool):
     """Calls the handlers of a flow's records in the tasks of the pool.
 
     A one-phase handler is awaited; a two-phase handler is entered, waits, and is left, all in one
-    task. `on_failure` is called in the task of a handler that failed, at once; it must not raise.
+    task. `on_failure` is called in the task of a handler that failed, at once, with its record and
+    the exception, and with the ranks inside of it if it was told by `failed_inside`; it must not
+    raise.
     """
 
     handler_timeout: float | None = attrs.field(kw_only=True)
-    on_failure: Callable[[Record, BaseException], None] = attrs.field(kw_only=True)
+    on_failure: Callable[..., None] = attrs.field(kw_only=True)
     spool: Spool = attrs.field(kw_only=True)
     """Where parts are kept that came before what they need; all levels of a flow share it."""
     asks_all: bool = attrs.field(default=False, kw_only=True)
@@ -310,7 +312,11 @@ class Crew(Pool):
             self.on_failure(record, error)
 
     def failed_inside(
-        self, record: Record, error: BaseException, ask: Callable[[], BaseException | None]
+        self,
+        record: Record,
+        error: BaseException,
+        inside: tuple[int, ...],
+        ask: Callable[[], BaseException | None],
     ) -> None:
         """A flow inside the record's part has failed that was about to be committed.
 
@@ -322,7 +328,7 @@ class Crew(Pool):
                 record.doubts += (ask,)
         elif record.waits_for_decision and record.decision is None:
             self._report_failure(record, error)
-            self.on_failure(record, error)
+            self.on_failure(record, error, inside)
 
     def _report_failure(self, record: Record, error: BaseException) -> None:
         """Of a handler that failed while it waited. What a decision leads to, others report."""

@@ -74,7 +74,8 @@ class Decisions:
                 if error is not None and error is not reason:
                     add_note(reason, f"the rollback of {record.info.ref} failed: {shown(error)}")
                     if not isinstance(error, (Exception, anyio.get_cancelled_exc_class())):
-                        self.patience.keep(error)  # Ctrl-C, raised once all is decided
+                        # Ctrl-C, raised once all is decided
+                        self.patience.keep(error, record.rank)
 
     async def _decide(
         self, record: Record, decision: Decision, reason: BaseException | None

@@ -56,8 +56,11 @@ class Flow(Pump):
     async def _close(self) -> None:
         await super()._close()
         if self.owns_reader:
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_TIMEOUT):
-                await self._reader.aclose()
+            await self._ending.attempt(self._release)
+
+    async def _release(self) -> None:
+        with anyio.CancelScope(shield=True, deadline=anyio.current_time() + RELEASE_TIMEOUT):
+            await self._reader.aclose()
 
     async def __aenter__(self) -> Self:
         # Not when it is made: a flow may itself be what a handler gives, and has two phases then.
@@ -78,7 +81,7 @@ class Flow(Pump):
             return error
         known = refused(
             self._records,
-            self._verdict.failures,
+            [(failure.record, failure.error) for failure in self._verdict.failures],
             self._refusal,
             keys=self._table.keys,
             is_whole=self._is_whole,

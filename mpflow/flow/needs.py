@@ -23,7 +23,8 @@ class NeedsOfFlow:
     """Meets the needs of a level's parts, from what is given and from other parts' results.
 
     `wanted` holds the keys of parts that others need. `on_ready` is called for a part whose needs
-    are all met, `on_failed` for one with a need that failed, both once a part at most.
+    are all met, `on_failed` for one with a need that failed once all of them have settled, both
+    once a part at most.
     """
 
     wanted: frozenset[str]
@@ -32,6 +33,7 @@ class NeedsOfFlow:
     on_failed: Callable[[Record, Exception], None]
     _seen: dict[str, Record] = attrs.field(factory=dict[str, Record])
     _waiting: dict[str, list[Record]] = attrs.field(factory=dict[str, list[Record]])
+    _failed: set[str] = attrs.field(factory=set[str])  # keys of parts that failed, for good
     # Keys for which nothing more has to come: what is so once, stays so.
     _clear: set[str] = attrs.field(factory=set[str])
     _settled: deque[Record] = attrs.field(factory=deque[Record])
@@ -86,13 +88,20 @@ class NeedsOfFlow:
                 wants.awaits[key] = other
                 self._waiting.setdefault(key, []).append(record)
         wants.needed = tuple(needed)
+        wants.doomed = not self._failed.isdisjoint(wants.awaits)
 
     def failed_need(self, record: Record) -> DependencyFailed | None:
-        """What a part fails with that needs one which has failed already."""
-        for other in record.needed:
-            if (other.answered or other.lacks) and other.error is not None:
-                return _dependency_failed(record, other)
-        return None
+        """What a part fails with that needs one which has failed, once all of those have settled.
+
+        Of several that failed it is the first, in the order of `needs`. Not the first in time: that
+        would be chance, and a matter of how the body is cut.
+        """
+        wants = record.wants
+        if wants is None or not self._failed.issuperset(wants.awaits):
+            return None
+        wants.last = max((other.rank[0] for other in wants.needed), default=-1)
+        failed = next(iter(wants.awaits.values()), None)
+        return None if failed is None else _dependency_failed(record, failed)
 
     def _chain(self, key: str) -> tuple[str, ...] | None:
         """The keys from `key` to one that has not been seen, or to one before it on the way; None
@@ -134,18 +143,23 @@ class NeedsOfFlow:
             return
         if not (record.answered or record.lacks):
             return  # of a part that ends without an answer, nobody learns but the flow, which ends
+        if record.error is not None:
+            self._failed.add(key)
         for waiting in self._waiting.pop(key, ()):
             wants = waiting.wants
             if wants is None or not wants.held_back:
                 continue  # it failed already, or was refused when it came
             if record.error is not None:
-                self.on_failed(waiting, _dependency_failed(waiting, record))
-                continue
-            del wants.awaits[key]
-            for parameter, needed in waiting.route.needs.items():
-                if needed == key:
-                    wants.values[parameter] = record.value
-            if waiting.ready:
+                wants.doomed = True
+            else:
+                del wants.awaits[key]
+                for parameter, needed in waiting.route.needs.items():
+                    if needed == key:
+                        wants.values[parameter] = record.value
+            failure = self.failed_need(waiting)
+            if failure is not None:
+                self.on_failed(waiting, failure)
+            elif waiting.ready:
                 self.on_ready(waiting)
 
     def unmet(self) -> tuple[list[str], list[str]]:

@@ -26,17 +26,23 @@ class Patience:
     """
 
     interruption: BaseException | None = None
-    """The first that came, of what ends the program before a cancellation; who asks raises it."""
+    """What came, of what ends the program before a cancellation; who asks raises it."""
+    _rank: tuple[int, ...] = ()
 
     @property
     def is_fatal(self) -> bool:
         """Whether what interrupted ends the program: KeyboardInterrupt, SystemExit and the like."""
         return self.interruption is not None and is_fatal(self.interruption)
 
-    def keep(self, error: BaseException) -> None:
-        """Keep what interrupts, until it can be raised."""
-        if self.interruption is None or (is_fatal(error) and not self.is_fatal):
-            self.interruption = error
+    def keep(self, error: BaseException, rank: tuple[int, ...] = ()) -> None:
+        """Keep what interrupts, until it can be raised; `rank` is that of the part it came from.
+
+        Of several that end the program it is that of the first part, as of other failures, or one
+        that came from none. Of cancellations it is the first that came.
+        """
+        fatal = is_fatal(error)
+        if self.interruption is None or (fatal and not (self.is_fatal and self._rank <= rank)):
+            self.interruption, self._rank = error, rank
 
     async def outlast(self, wait: Callable[[], Awaitable[object]]) -> None:
         """Await `wait()`, shielded, until it returns; it is called again if it is interrupted."""

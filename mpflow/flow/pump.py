@@ -385,16 +385,18 @@ class Pump(Transaction):
     # -- parts that came before what they need -------------------------------------------------
 
     async def _keep(self, record: Record, data: bytes) -> None:
-        """Spool what came of a part, unless it has failed already: then it is drained."""
+        """Spool what came of a part, unless it has failed, or will: then it is drained."""
         assert self._keeping is not None
-        if not record.settled:
+        assert record.wants is not None
+        if not (record.settled or record.wants.doomed):
             with _naming(record):
                 await self._keeping.add(data)
 
     async def _end_keeping(self, record: Record) -> None:
         keeping, self._keeping = self._keeping, None
         assert keeping is not None
-        if record.settled:
+        assert record.wants is not None
+        if record.settled or record.wants.doomed:
             return
         with _naming(record):
             # What is read from the file is progress, as what comes through a channel is.

@@ -50,6 +50,10 @@ class Wants:
     """The parts whose results it needs, of those that have come."""
     held_back: bool = False
     """Whether the crew holds it back until it is ready."""
+    doomed: bool = False
+    """Whether one of those has failed: it will, once all of them have settled."""
+    last: int = -1
+    """The index of the last part that it had to wait for, once that is certain."""
 
 
 @attrs.define(eq=False)
@@ -86,6 +90,8 @@ class Record:
     failing_since: float = 0.0
     fails_until: float = -math.inf
     """Until when it may fail with one that is over."""
+    knows_other: bool = False
+    """Whether one that is over had failed with something else than what its part was told."""
     doubts: tuple[Callable[[], BaseException | None], ...] = ()
     """Of flows inside that have failed and are open: what their ends will raise."""
     expired: HandlerTimeout | None = None
@@ -141,6 +147,18 @@ class Record:
     def needed(self) -> tuple[Record, ...]:
         """The parts whose results it needs, of those that have come."""
         return () if self.wants is None else self.wants.needed
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """Which failure comes first: that of the earliest part, as it could be known."""
+        index = self.info.index
+        last = index if self.wants is None else max(index, self.wants.last)
+        return last, 0, self.branch or 0, index
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether a part that it needs has not come."""
+        return self.wants is not None and None in self.wants.awaits.values()
 
     @property
     def ready(self) -> bool:
@@ -248,6 +266,11 @@ class Record:
     def alive(self) -> None:
         """The handler is at work."""
         self.crew.watch.move()
+
+    @property
+    def told(self) -> BaseException | None:
+        """What its handler was given in place of the end of the body."""
+        return None if self.channel is None else self.channel.told
 
     def fails_by_itself(self) -> None:
         """What failed had not heard that the part will never be whole."""

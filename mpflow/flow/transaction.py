@@ -18,12 +18,13 @@ from mpflow.errors import FlowAborted, HandlerCancelled, RolledBack, RouteError
 from mpflow.flow.answers import is_fatal
 from mpflow.flow.crew import Crew
 from mpflow.flow.decisions import Decisions
+from mpflow.flow.ending import Ending
 from mpflow.flow.patience import Patience
 from mpflow.flow.record import Record
 from mpflow.flow.reporter import Reporter
-from mpflow.flow.verdict import Verdict
+from mpflow.flow.verdict import Failure, Verdict
 from mpflow.flow.watch import Watch, loop_clock
-from mpflow.reports import Observer
+from mpflow.reports import Observer, Outcome
 from mpflow.spool import Spool
 from mpflow.wire.limits import Limits
 
@@ -49,9 +50,10 @@ class Transaction(ABC):
         self._broken: BaseException | None = None  # what the commit failed with
         self._state = "new"
         self._aborting = self._aborted = False
-        self._verdict = Verdict(self._records, parent, lambda: self._position, self._place)
+        self._verdict = Verdict(self._records, parent, lambda: self._position)
         self._phase = anyio.CancelScope()
         self._patience = Patience()
+        self._ending = Ending(self._patience)
         self._watching: anyio.CancelScope | None = None
         self._asks_all = parent is not None and parent.crew.asks_all
 
@@ -73,10 +75,6 @@ class Transaction(ABC):
     def _position(self) -> int:
         """The index of the part that the pump is at."""
         return len(self._records)
-
-    def _place(self, record: Record) -> int:
-        """Which comes first of the records that have one index."""
-        return 0
 
     def _observer(self) -> tuple[Observer | None, tuple[int, ...], str]:
         """Who observes, the path of the part around, and the content type. By default nobody."""
@@ -151,15 +149,15 @@ class Transaction(ABC):
         assert error is not None  # else it is open
         self._keep_fatal(error)
         if isinstance(error, Exception) or (self._patience.is_fatal and not is_fatal(error)):
-            self._patience.end()
+            self._ending.end(error)
         raise error
 
     def _keep_fatal(self, error: BaseException | None) -> None:
         """What ends the program is raised, whatever else came before or after it."""
         if error is not None and not is_fatal(error) and not isinstance(error, GeneratorExit):
-            for _, failure in self._verdict.failures:
-                if is_fatal(failure):
-                    self._patience.keep(failure)
+            for failure in self._verdict.failures:
+                if is_fatal(failure.error):
+                    self._patience.keep(failure.error, failure.rank)
 
     def _take_limits(self) -> Limits:
         """The limits in force. A message that they refuse at once has had a flow all the same."""
@@ -195,17 +193,14 @@ class Transaction(ABC):
     def _report_end(self, error: BaseException | None) -> None:
         if self._reporter is None:
             return
-        self._tell_end(self._reporter, error)
-        self._reporter.on_interrupt = _nothing  # it leads back here: see `_let_go`
-
-    def _tell_end(self, reporter: Reporter, error: BaseException | None) -> None:
+        outcome: Outcome = "rolled back"
         if self._state == "commit failed":
             # What the block made of it does not change what became of the parts.
-            reporter.flow_finished("commit failed", self._broken, self._records)
+            outcome, error = "commit failed", self._broken
         elif self._state == "committed":
-            reporter.flow_finished("committed", error, self._records)
-        else:
-            reporter.flow_finished("rolled back", error, self._records)
+            outcome = "committed"
+        self._reporter.flow_finished(outcome, error, self._records)
+        self._reporter.on_interrupt = _nothing  # it leads back here: see `_let_go`
 
     async def _run(self) -> BaseException | None:
         """Pump and wait for the answers; what the flow fails with, or None."""
@@ -262,15 +257,18 @@ class Transaction(ABC):
 
     # -- failure ------------------------------------------------------------------------------
 
-    def _on_failure(self, record: Record, error: BaseException) -> None:
+    def _on_failure(
+        self, record: Record, error: BaseException, inside: tuple[int, ...] = ()
+    ) -> None:
         """A handler failed. Others may fail in the next passes; then all are cancelled."""
-        if not self._verdict.add(record, error):
+        if not self._verdict.add(Failure(record, error, inside)):
             return
         if self._state == "running":
             if not self._puts_off(record, error):
                 self._start_abort()
         elif self._parent is not None:
-            self._parent.crew.failed_inside(self._parent, error, self._known_failure)
+            inside = *record.rank, *inside
+            self._parent.crew.failed_inside(self._parent, error, inside, self._known_failure)
 
     def _puts_off(self, record: Record, error: BaseException) -> bool:
         """Whether the flow goes on for now, though the handler failed."""
@@ -333,7 +331,8 @@ class Transaction(ABC):
         except BaseException as error:
             self._state, self._broken = "commit failed", error
             raise
-        self._patience.end(f"{committed} parts were committed")
+        self._ending.committed = f"{committed} parts were committed"
+        self._patience.end(self._ending.committed)
 
     async def abort(self, reason: BaseException | None = None) -> None:
         """Roll back now: nothing of the flow is committed. `reason` is what handlers are told."""
@@ -377,10 +376,10 @@ class Transaction(ABC):
         await self._decisions.roll_back(self._records, reason)
         self._verdict.stir()
         await self._patience.outlast(self._crew.join)
-        self._verdict.end()
-        fatal = self._verdict.note_late(given)
-        if fatal is not None and fatal is not given:
-            self._patience.keep(fatal)
+        self._verdict.end(given)
+        for fatal in self._verdict.note_late(given):
+            if fatal.error is not given:
+                self._patience.keep(fatal.error, fatal.rank)
 
     def _told(self, reason: BaseException) -> BaseException:
         """What handlers are told: where the flow around rolls this one back, its own reason."""
@@ -415,23 +414,26 @@ class Transaction(ABC):
                 await self._undo(error)
             raise
         finally:
-            await self._close()
-            self._report_end(failure or exc)
             raised = failure or exc
+            await self._close()
+            self._report_end(self._ending.reason(raised))
             if raised is not None and raised is self._broken:
                 self._patience.give_way(raised)
             elif self._state == "rolled back":
                 self._keep_fatal(raised)
-            self._patience.end()
+            self._ending.end(raised)
 
     async def _close(self) -> None:
         self._verdict.is_final = True
         self._verdict.end()
-        await self._patience.outlast(self._crew.join)
-        # Every task has ended: the group raises nothing, and the block's exception goes on bare.
-        await self._tasks.__aexit__(None, None, None)
-        self._spool.close()
-        self._let_go()
+        try:
+            await self._patience.outlast(self._crew.join)
+            # Every task has ended: the block's exception goes on bare, and what is raised here is
+            # a cancellation past all scopes.
+            await self._ending.attempt(partial(self._tasks.__aexit__, None, None, None))
+        finally:
+            self._spool.close()
+            self._let_go()
 
     def _let_go(self) -> None:
         """Drop what leads back here, so that a flow needs no collector to be forgotten.
@@ -439,7 +441,7 @@ class Transaction(ABC):
         To find that all of it is garbage had cost a quarter of the time of a form of tiny fields.
         """
         self._crew.on_failure, self._crew.on_settled = _nothing, None
-        self._verdict.position = self._verdict.place = _nowhere
+        self._verdict.position = _nowhere
         if self._parent is None:
             self._watch.on_idle = self._watch.on_stall = _nothing
         elif self._parent.doubts:

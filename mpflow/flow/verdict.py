@@ -21,7 +21,7 @@ from mpflow.flow.notes import add_note, shown
 from mpflow.flow.record import Record
 from mpflow.flow.watch import all_needed
 
-__all__ = ["Verdict"]
+__all__ = ["Failure", "Verdict"]
 
 QUIET_PASSES: Final = 10
 """Passes of the scheduler without a sign of an earlier handler, after which a failure stands."""
@@ -43,17 +43,14 @@ MAX_NOTES: Final = 10
 class Verdict:
     """Collects the failures of one flow, and judges them.
 
-    `position` tells the index of the part that the pump is at, `place` which comes first of the
-    records that have one index. `parent` is the record of the part around.
+    `position` tells the index of the part that the pump is at. `parent` is the record of the part
+    around.
     """
 
     records: list[Record]
     parent: Record | None
     position: Callable[[], int]
-    place: Callable[[Record], int]
-    failures: list[tuple[Record, BaseException]] = attrs.field(
-        factory=list[tuple[Record, BaseException]]
-    )
+    failures: list[Failure] = attrs.field(factory=list["Failure"])
     poisoned: set[Record] = attrs.field(factory=set[Record])
     """Records whose parts will never be whole: what they make of that says nothing new."""
     _fails: bool = False
@@ -61,16 +58,15 @@ class Verdict:
     _noted: int = 0
     is_final: bool = False
     """Set once it is judged: what fails from then on is a note at most."""
-    _late: list[tuple[Record, BaseException]] = attrs.field(
-        factory=list[tuple[Record, BaseException]]
-    )
+    _late: list[Failure] = attrs.field(factory=list["Failure"])
 
-    def add(self, record: Record, error: BaseException) -> bool:
+    def add(self, failure: Failure) -> bool:
         """A handler failed; whether that counts."""
-        if self.is_final or (record in self.poisoned and _is_echo(record, error)):
-            self._late.append((record, error))
+        record = failure.record
+        if self.is_final or (record in self.poisoned and _is_echo(record, failure.error)):
+            self._late.append(failure)
             return False
-        self.failures.append((record, error))
+        self.failures.append(failure)
         return True
 
     async def listen(self, error: BaseException | None) -> None:
@@ -118,36 +114,29 @@ class Verdict:
         first = min(self._ranked(error), default=None)
         if first is None:
             return []
-        earlier = [
-            record
-            for record in waiting
-            if not record.settled and (record.info.index, 0, self.place(record)) < first
-        ]
+        earlier = [r for r in waiting if not r.settled and r.rank < first]
         at_work = [r for r in earlier if not r.held_back]
         for record in earlier:
-            if record.held_back:  # it fails with the parts that it needs, of those that came
-                at_work += [r for r in all_needed(record) if not (r.settled or r.held_back)]
+            if record.held_back:  # it is called, or fails, once what it needs has settled
+                needed = all_needed(record)
+                if all(r.info.index <= first[0] and not r.needs_more for r in (record, *needed)):
+                    at_work += [r for r in needed if not (r.settled or r.held_back)]
         return [
-            (r.info.index, self.place(r), r.scope is not None, r.stirs, r.failing) for r in at_work
+            (r.info.index, r.branch or 0, r.scope is not None, r.stirs, r.failing) for r in at_work
         ]
 
-    def _ranked(self, error: BaseException | None) -> dict[tuple[int, int, int], BaseException]:
+    def _ranked(self, error: BaseException | None) -> dict[tuple[int, ...], BaseException]:
         """What failed, by the place of its part; its handlers' failures before the flow's own.
 
         A handler that fails by itself does so over what came before that which fails the flow.
-        What is missing is certain at the end of the body only: it comes behind all else.
+        What ends the program comes before all else.
         """
+        fatal = [f for f in self.failures + self._late if not isinstance(f.error, Exception)]
         # Of a handler that failed twice, its first: that is the last that is put in.
-        ranked = {self._rank(r, e): e for r, e in reversed(self.failures)}
-        if error is not None:
-            ranked[self.position(), 1, 0] = error
+        ranked = {f.rank: f.error for f in reversed(fatal or self.failures)}
+        if error is not None and not fatal:
+            ranked[self.position(), 1] = error
         return ranked
-
-    def _rank(self, record: Record, error: BaseException) -> tuple[int, int, int]:
-        index = record.info.index
-        if record.lacks:  # those who need such a part come behind it
-            return sys.maxsize, isinstance(error, DependencyFailed), index
-        return index, 0, self.place(record)
 
     def stir(self) -> None:
         """Tell the flows around that something happens in the part that this is inside of."""
@@ -162,12 +151,14 @@ class Verdict:
                 record.stirs += 1
                 record.begin_failing(record.crew.watch.now())
 
-    def end(self) -> None:
-        """This flow is over: its part fails soon, or goes on."""
+    def end(self, error: BaseException | None = None) -> None:
+        """This flow is over: its part fails soon, with `error` perhaps, or goes on."""
         if self._fails:
             self._fails = False
             for record in self._around():
                 record.stirs += 1
+                if error is not None and not _stems_from(error, record.told):
+                    record.knows_other = True
                 now = record.crew.watch.now()
                 record.end_failing(now, now + GRACE)
 
@@ -178,37 +169,61 @@ class Verdict:
             yield record
             record = record.crew.within
 
-    def note_late(self, error: BaseException) -> BaseException | None:
+    def note_late(self, error: BaseException) -> list[Failure]:
         """Note what failed since it was judged; of that, what ends the program."""
         late, self._late = self._late, []
-        for record, other in late[: MAX_NOTES - self._noted]:
-            if other is not error:
-                add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
-        return next((e for _, e in late if is_fatal(e)), None)
+        for failure in late[: MAX_NOTES - self._noted]:
+            if failure.error is not error:
+                failure.note_on(error)
+        return [failure for failure in late if is_fatal(failure.error)]
 
     def winner(self, error: BaseException | None) -> BaseException:
         """Of what failed before the cancellation, the earliest part's; the rest become notes."""
         if error is not None and not isinstance(error, Exception):
             return error
-        failed = list(self.failures)
-        fatal = [e for _, e in failed + self._late if not isinstance(e, Exception)]
-        if fatal:
-            return fatal[0]
         ranked = self._ranked(error)
         winner = ranked[min(ranked)]
+        if not isinstance(winner, Exception):
+            return winner
         # What is missing is told in full, or is not certain.
-        others = [(r, e) for r, e in failed + self._late if e is not winner and not r.lacks]
+        failed = self.failures + self._late
+        others = [f for f in failed if f.error is not winner and not f.record.lacks]
         self._late, self._noted = [], min(MAX_NOTES, len(others))
-        for record, other in others[:MAX_NOTES]:
-            add_note(winner, f"also failed: {record.info.ref}: {shown(other)}")
+        for failure in others[:MAX_NOTES]:
+            failure.note_on(winner)
         if error is not None and error is not winner:
             add_note(winner, f"also failed: {shown(error)}")
         return winner
 
     def note_on(self, error: BaseException) -> None:
         """The block fails for a reason of its own: who failed meanwhile is noted on it."""
-        for record, other in self.failures[:MAX_NOTES]:
-            add_note(error, f"also failed: {record.info.ref}: {shown(other)}")
+        for failure in self.failures[:MAX_NOTES]:
+            failure.note_on(error)
+
+
+@attrs.frozen(eq=False)
+class Failure:
+    """What a handler failed with."""
+
+    record: Record
+    error: BaseException
+    inside: tuple[int, ...] = ()
+    """The ranks of the handlers inside its part of which the innermost failed."""
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """The one with the least is raised.
+
+        What is missing is certain at the end of the body only: it comes behind all else.
+        """
+        if self.record.lacks:  # those who need such a part come behind it
+            last = isinstance(self.error, DependencyFailed)
+            return sys.maxsize, last, self.record.info.index
+        return *self.record.rank, *self.inside
+
+    def note_on(self, error: BaseException) -> None:
+        """Note it on the one that is raised."""
+        add_note(error, f"also failed: {self.record.info.ref}: {shown(self.error)}")
 
 
 def _fails_until(record: Record) -> float:
@@ -220,11 +235,13 @@ def _is_echo(record: Record, error: BaseException) -> bool:
 
     What fails once it was told does: only a flow inside may have known of something else before.
     """
-    told = None if record.channel is None else record.channel.told
+    return record.told is not None and (not record.knows_other or _stems_from(error, record.told))
+
+
+def _stems_from(error: BaseException, told: BaseException | None) -> bool:
+    """Whether it is what the part was told, or came of it."""
     if told is None:
         return False
-    if record.fails_until == -math.inf:
-        return True
     seen = set[int]()
     todo: list[BaseException | None] = [error]
     while todo:

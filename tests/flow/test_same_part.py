@@ -16,6 +16,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from mpflow import (
+    Branches,
     InvalidContent,
     LimitExceeded,
     Limits,
@@ -158,7 +159,36 @@ async def _swallows(part: Part) -> None:
         raise InvalidContent("expected the whole part")
 
 
-ECHOES = [_says_so, _forgets_the_cause, _has_another_cause, _cleans_up, _swallows, Tee(_swallows)]
+async def _branches(part: Part) -> None:
+    failed = False
+    with suppress(TruncatedBody):
+        async with Branches(part, [(_swallows, "abort")]):
+            failed = True
+    assert not failed
+    raise InvalidContent("expected the whole part")
+
+
+async def _flows_inside(part: Part) -> None:
+    inner = Router()
+    inner.add(_says_so)
+    try:
+        async with inner.flow(part.multipart(), independent=True):
+            raise AssertionError
+    except TruncatedBody:
+        pass
+    raise InvalidContent("expected the whole part")
+
+
+ECHOES = [
+    _says_so,
+    _forgets_the_cause,
+    _has_another_cause,
+    _cleans_up,
+    _swallows,
+    Tee(_swallows),
+    _branches,
+    _flows_inside,
+]
 
 
 @pytest.mark.parametrize("handler", ECHOES)
@@ -168,6 +198,32 @@ async def test_what_a_handler_makes_of_the_cut(handler: Any) -> None:
     router.add(handler)
     for size in SIZES:
         with pytest.raises(TruncatedBody):
+            await router.dispatch(
+                reader(form(nested("a", ("x", BODY), boundary="i"))[:-40], size=size)
+            )
+
+
+async def test_what_a_flow_inside_had_failed_with_before() -> None:
+    """What the handler makes of that stands, though its part will never be whole."""
+
+    async def own(part: Part) -> None:
+        raise Own
+
+    async def branches(part: Part) -> None:
+        failed = False
+        with suppress(Own):
+            async with Branches(part, [(own, "abort")]):
+                pass
+            failed = True
+        assert not failed
+        with suppress(TruncatedBody):
+            await part.drain()
+        raise InvalidContent("expected something else")
+
+    router = Router()
+    router.add(branches)
+    for size in SIZES:
+        with pytest.raises(InvalidContent):
             await router.dispatch(reader(form(("a", BODY))[:-40], size=size))
 
 
