@@ -7,7 +7,6 @@ frameworks.
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import suppress
@@ -118,10 +117,6 @@ class _Connection:
         owner: object = getattr(start_response, "__self__", None)
         return cls(shown, getattr(owner, "force_close", None))
 
-    @property
-    def has_tls(self) -> bool:
-        return isinstance(self._socket, ssl.SSLSocket)
-
     def close_later(self) -> None:
         """Have the server close it after the answer."""
         if self._close_later is not None:
@@ -152,10 +147,11 @@ def is_lingering(environ: Mapping[str, Any]) -> bool:
 def stop_reading(environ: Mapping[str, Any]) -> None:
     """End a read of the body that is under way in another thread, before the answer.
 
-    Where the server allows that, and without TLS.
+    Where the server allows that. Over TLS the answer is lost with it: what the server does next
+    with an OpenSSL object that another thread is in would end the process, not the connection.
     """
     connection = _Connection.of(environ, None)
-    if connection is not None and not connection.has_tls:
+    if connection is not None:
         connection.stop_reading()
 
 

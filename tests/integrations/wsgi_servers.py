@@ -11,7 +11,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ SERVERS = {
 from gunicorn.app.wsgiapp import run
 import sys
 sys.argv[1:] = ["--bind", f"fd://{fd}", "--worker-class", "gthread", "--threads", "4",
-                "--worker-tmp-dir", folder, f"{module}:application"]
+                "--worker-tmp-dir", folder, *options, f"{module}:application"]
 run()
 """,
     "werkzeug": """
@@ -80,13 +80,20 @@ class Server:
 
 @contextmanager
 def serving(
-    name: str, folder: Path, module: str = "tests.integrations.wsgi_services"
+    name: str,
+    folder: Path,
+    module: str = "tests.integrations.wsgi_services",
+    options: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """A server of `module`'s `application` that runs while the block does."""
+    """A server of `module`'s `application` that runs while the block does.
+
+    `options` are gunicorn's own, for its command line.
+    """
     log = folder / "log"
     listener = socket.create_server(("127.0.0.1", 0))
     fd, port = listener.fileno(), listener.getsockname()[1]
-    code = f"fd = {fd}; folder = {str(folder)!r}; module = {module!r}\n{SERVERS[name]}"
+    given = {"fd": fd, "folder": str(folder), "module": module, "options": list(options)}
+    code = f"globals().update({given!r})\n{SERVERS[name]}"
     # gunicorn keeps a socket of its own at home.
     env = {**os.environ, "WSGI_FOLDER": str(folder / "files"), "HOME": str(folder)}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
