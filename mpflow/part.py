@@ -28,6 +28,9 @@ __all__ = ["Body", "Level", "Part", "PartInfo"]
 MAX_RECEIVE: Final = 65536
 """Bytes that one `receive` gives at most by default."""
 
+_MAX_ITERATED: Final = 4 * MAX_RECEIVE
+"""The same for a step of an iteration outside of flows: servers read as much, and a cut copies."""
+
 
 def _undone(policy: DecodePolicy) -> _Undone:
     """The arguments of `decoded` for a policy."""
@@ -79,8 +82,9 @@ class Part(Described, Values, ByteReceiveStream):
 
     It is an `anyio.abc.ByteReceiveStream`: `receive`, `async for` and everything that takes such
     a stream work with it. `receive`, `read`, `readline` and `peek` mix freely: none of them loses
-    or repeats a byte. A part that is no longer current raises `anyio.ClosedResourceError`; a body
-    that is cut raises what is wrong with it, each time. It never looks empty or whole.
+    or repeats a byte. Iterating gives pieces as they came, of at most 256 KiB, in a flow 64 KiB.
+    A part that is no longer current raises `anyio.ClosedResourceError`; a body that is cut raises
+    what is wrong with it, each time. It never looks empty or whole.
     """
 
     _inside: tuple[MultipartReader, ...] = ()  # what `multipart` gave; most parts have none
@@ -135,6 +139,12 @@ class Part(Described, Values, ByteReceiveStream):
             return data[start:end]
         self._ahead, self._start = b"", 0
         return data[start:] if start else data
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await self.receive(_MAX_ITERATED if self.holder is None else MAX_RECEIVE)
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
 
     async def _pull(self) -> bytes:
         """The next bytes of the body itself, past what is ahead."""

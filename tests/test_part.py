@@ -21,6 +21,7 @@ from mpflow import (
     MultipartReader,
     Part,
     PartInfo,
+    Router,
     TruncatedBody,
 )
 from mpflow.testing import Chunked, body, part
@@ -79,7 +80,7 @@ async def test_receive_gives_cancelled_what_was_asked_for() -> None:
 
 async def test_receive_gives_64_kib_cancelled_by_default() -> None:
     it = part(bytes(65537))
-    assert [len(chunk) async for chunk in it] == [65536, 1]
+    assert [len(await it.receive()), len(await it.receive())] == [65536, 1]
 
 
 @pytest.mark.parametrize("size", [0, -1])
@@ -461,3 +462,32 @@ async def test_a_part_tells_its_flow() -> None:
     assert flow.calls == 11
     assert it.hold_descriptor() is False
     assert it.place == (1, 2)
+
+
+async def test_a_step_of_an_iteration_is_what_came_and_no_more_than_256_kib() -> None:
+    data = bytes(range(256)) * 4096
+    chunks = [b"--b\r\n\r\n", data[: 192 * 1024], data[192 * 1024 :], b"\r\n--b--"]
+    reader = MultipartReader(Pieces(chunks), "multipart/mixed; boundary=b")
+    part = await anext(reader)
+    sizes: list[int] = []
+    whole = b""
+    async for piece in part:
+        sizes.append(len(piece) // 1024)
+        whole += piece
+    assert whole == data
+    assert sizes == [192, 256, 256, 256, 64]
+
+
+async def test_a_step_of_an_iteration_in_a_flow_is_64_kib_at_most() -> None:
+    data = bytes(range(256)) * 4096
+    chunks = [b"--b\r\n\r\n", b"x", data, b"\r\n--b--"]
+    router = Router()
+
+    @router.route()
+    async def handler(part: Part) -> list[int]:
+        return [len(piece) async for piece in part]
+
+    reader = MultipartReader(Pieces(chunks), "multipart/mixed; boundary=b")
+    sizes = (await router.dispatch(reader))[handler]
+    assert sum(sizes) == len(data) + 1
+    assert max(sizes) == 65536
