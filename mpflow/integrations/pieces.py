@@ -15,6 +15,8 @@ import anyio
 from anyio import from_thread
 from anyio.lowlevel import current_token
 
+from mpflow.integrations.honest import honest
+
 __all__ = ["Pieces"]
 
 FIRST: Final = 4 * 1024
@@ -42,7 +44,7 @@ class Pieces:
     """
 
     def __init__(self, file: Any, stop: Callable[[], None] | None = None) -> None:
-        self._file = file
+        self._file = honest(file)
         self._stop = stop
         self._size = FIRST
         self._wanted = threading.Semaphore(0)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from mpflow.integrations.exchange import HURRIED_SECONDS, Linger
+from mpflow.integrations.honest import honest
 
 __all__ = ["Lingering", "WsgiApp", "is_lingering", "stop_reading"]
 
@@ -161,7 +162,7 @@ class Watched:
     def __init__(
         self, file: Any, length: int | None, connection: _Connection | None = None
     ) -> None:
-        self._file = file
+        self._file = honest(file)
         self._left = length  # None: nobody knows before the end
         self._connection = connection
         self._lock = threading.Lock()
