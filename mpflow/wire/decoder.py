@@ -293,7 +293,7 @@ class Decoder:
         For who drains it only as more data comes. The limits count on, and errors are raised.
         """
         self._leave_lane()
-        self._dropping = True
+        self._flows, self._dropping = False, True
         while self._queue and self._dropping:
             self._dropping = self._queue.popleft() is not _PART_END
 
