@@ -15,19 +15,25 @@ from aiohttp.typedefs import Handler
 
 from mpflow import MultipartError, MultipartReader, Problem, RouteError, Router
 from mpflow.integrations.asgi import answer_for
-from mpflow.integrations.requests import Requests
+from mpflow.integrations.requests import READ_BEFORE, Requests, begin
 
 __all__ = ["dispatch", "expect_later", "flow", "install", "problems"]
 
-# Older versions of aiohttp have plain names, of which newer ones warn.
-_EXPECTED: Final[Any] = (
-    web.RequestKey("mpflow.expected", bool) if hasattr(web, "RequestKey") else "mpflow.expected"
-)
+
+def _key(name: str) -> Any:
+    # Older versions of aiohttp have plain names, of which newer ones warn.
+    return web.RequestKey(name, bool) if hasattr(web, "RequestKey") else name
+
+
+_EXPECTED: Final = _key("mpflow.expected")
+_BEGUN: Final = _key("mpflow.begun")
 
 
 def _reader(request: web.Request, router: Router) -> MultipartReader:
-    if request.body_exists and request.content.at_eof() and request.content.total_bytes:
-        raise RouteError("expected a request whose body nobody has read, got one read as a whole")
+    content = request.content
+    is_read = request.body_exists and content.at_eof() and content.total_bytes
+    if is_read or getattr(content, "_cursor", 0):  # how many bytes of it somebody has
+        raise RouteError(READ_BEFORE)
     return MultipartReader.from_message(_Asked(request), limits=router.limits)
 
 
@@ -52,6 +58,7 @@ class _Asked:
 
     async def iter_any(self) -> AsyncIterator[bytes]:
         request = self._request
+        begin(request, key=_BEGUN)
         if request.pop(_EXPECTED, False):
             # RFC 9110, 10.1.1: "the client will wait for a 100 (Continue) response".
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -24,6 +24,7 @@ from mpflow.integrations.exchange import (
     Send,
     path_of,
 )
+from mpflow.integrations.requests import begun_by
 from mpflow.problems import sole_error
 
 __all__ = ["Answer", "AsgiApp", "Exchange", "Front", "Linger", "Lingering", "Upload", "answer_for"]
@@ -110,9 +111,8 @@ class Upload:
             if callable(given):
                 made = given(exchange.scope)
                 given = await made if inspect.isawaitable(made) else made
-            reader = MultipartReader.from_asgi(
-                exchange.scope, exchange.receive, limits=self.router.limits
-            )
+            receive = begun_by(exchange.receive, exchange.scope)
+            reader = MultipartReader.from_asgi(exchange.scope, receive, limits=self.router.limits)
             async with self.router.flow(reader, given=given) as flow:
                 told = None if self.respond is None else self.respond(flow)
                 # Made before the commit: what is no JSON fails while all can be rolled back.

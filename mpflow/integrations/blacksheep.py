@@ -12,11 +12,12 @@ from typing import Any, Final, cast
 
 import attrs
 from blacksheep import Application, Content, Request, Response
+from blacksheep.contents import ASGIContent
 
 from mpflow import MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
 from mpflow.integrations.exchange import AsgiApp, Linger
-from mpflow.integrations.requests import READ_BEFORE, Requests, unread
+from mpflow.integrations.requests import READ_BEFORE, Requests, begin, unread
 
 __all__ = ["dispatch", "flow", "install"]
 
@@ -36,10 +37,23 @@ class _Unread:
         # Not `request.stream`, which leaves this one open where it is closed itself.
         content: Any = request.content
         stream = request.stream if content is None else content.stream
+        begin(request.scope)
+        if isinstance(content, ASGIContent):
+            request.content = _Begun(cast("Any", content).receive)
         async with aclosing(unread(request.scope, stream)) as chunks:
             async for chunk in chunks:
                 if chunk:  # None where there is no body
                     yield chunk
+
+
+class _Begun(ASGIContent):
+    """The content of a request whose body a flow reads: who reads it as well waits for nothing.
+
+    Its stream is as it was: so BlackSheep looks whether the client has gone.
+    """
+
+    async def read(self) -> bytes:
+        raise RouteError(READ_BEFORE)
 
 
 def _reader(request: Request, router: Router) -> MultipartReader:

@@ -6,29 +6,53 @@ Must not know: multipart, or how an early answer reaches a client (`exchange.py`
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import AsyncGenerator, Mapping, MutableMapping
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 import attrs
 from falcon.asgi import App, Request, Response
 
-from mpflow import MultipartError, MultipartReader, Router
+from mpflow import MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
 from mpflow.integrations.exchange import AsgiApp, Linger, Receive, Scope, Send
-from mpflow.integrations.requests import Requests
+from mpflow.integrations.requests import READ_BEFORE, Requests, begin, begun_by
 
 __all__ = ["dispatch", "flow", "install"]
 
 _RECEIVE: Final = "mpflow.receive"
 
 
+@attrs.frozen(eq=False)
+class _Streamed:
+    """A request as a reader sees it, whose body comes by Falcon's own stream."""
+
+    request: Request
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.request.headers
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        begin(self.request.scope)
+        pieces = cast("AsyncGenerator[bytes, None]", aiter(self.request.stream))
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+
+
 def _reader(request: Request, router: Router) -> MultipartReader:
     receive: Receive | None = request.scope.get(_RECEIVE)
     stream = request.stream
-    if receive is None or stream.tell() or stream.eof:
-        # Somebody has read of it. Or the application was not installed: then a client that goes
-        # away is one whose body is cut, since the stream ends as if all were well.
-        return MultipartReader.from_message(request, limits=router.limits)
+    # A stream that has its first bytes from Falcon counts them as read.
+    if stream.tell() and (receive is not None or stream.eof):
+        raise RouteError(READ_BEFORE)
+    if receive is None or stream.eof:
+        # The application was not installed: then a client that goes away is one whose body is
+        # cut, since the stream ends as if all were well.
+        return MultipartReader.from_message(_Streamed(request), limits=router.limits)
+    # Closed, so that who reads it as well is told, and does not wait for what never comes.
+    receive = begun_by(receive, request.scope, stream.close)
     return MultipartReader.from_asgi(request.scope, receive, limits=router.limits)
 
 

@@ -13,13 +13,13 @@ from typing import Any, Final, TypeAlias, cast
 import anyio
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
-from litestar.types import HTTPReceiveMessage
+from litestar.types import Empty, HTTPReceiveMessage
 
 from mpflow import LimitExceeded, MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
 from mpflow.integrations.exchange import Linger, Scope, has_ended
 from mpflow.integrations.hosting import Hosting, hosted
-from mpflow.integrations.requests import READ_BEFORE, REPLAY_SECONDS, Requests
+from mpflow.integrations.requests import READ_BEFORE, REPLAY_SECONDS, Requests, begin
 
 __all__ = ["dispatch", "flow", "install", "multipart"]
 
@@ -31,13 +31,19 @@ class _Bounded:
     """A request's `receive`, within Litestar's `request_max_body_size`."""
 
     def __init__(self, request: AnyRequest) -> None:
+        self._request = request
         self._scope = cast("Scope", request.scope)
+        self._has_begun = False
         self._receive = request.receive
         self._most = request.route_handler.resolve_request_max_body_size()
         self._received = 0
         self._check(request.content_length or 0)
 
     async def __call__(self) -> dict[str, Any]:
+        if not self._has_begun:
+            begin(self._scope)
+            self._has_begun = True
+            self._request.is_connected = False  # who reads it now would wait for what never comes
         message: HTTPReceiveMessage | None = None
         # Where a middleware has read it all and kept nothing, some servers never say a word.
         with anyio.move_on_after(REPLAY_SECONDS if has_ended(self._scope) else None):
@@ -61,12 +67,12 @@ class _Bounded:
 
 def _reader(request: AnyRequest, router: Router) -> MultipartReader:
     if not request.is_connected:
-        # Somebody has read it: Litestar keeps what was read as a whole, and says so of the rest.
+        # Somebody has read it: Litestar keeps what was read as a whole.
+        if getattr(request, "_body", Empty) is Empty:
+            raise RouteError(READ_BEFORE)
         return MultipartReader.from_message(request, limits=router.limits)
     scope = cast("dict[str, Any]", request.scope)
-    reader = MultipartReader.from_asgi(scope, _Bounded(request), limits=router.limits)
-    request.is_connected = False  # who reads it now would wait for what never comes
-    return reader
+    return MultipartReader.from_asgi(scope, _Bounded(request), limits=router.limits)
 
 
 _requests: Final = Requests(_reader)

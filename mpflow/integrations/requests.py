@@ -5,7 +5,7 @@ Knows: readers, routers, flows. Must not know: any framework, or how an answer i
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar, overload
 
@@ -13,9 +13,9 @@ import anyio
 import attrs
 
 from mpflow import Flow, MultipartReader, Results, RouteError, Router
-from mpflow.integrations.exchange import Scope, has_ended
+from mpflow.integrations.exchange import Receive, Scope, has_ended
 
-__all__ = ["READ_BEFORE", "REPLAY_SECONDS", "Requests", "unread"]
+__all__ = ["READ_BEFORE", "REPLAY_SECONDS", "Requests", "begin", "begun_by", "unread"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -24,9 +24,40 @@ REPLAY_SECONDS: Final = 5.0
 """How long a body that the server has given out may take to come from who keeps it."""
 
 READ_BEFORE: Final = (
-    "the body of this request was read already, before the flow: by request.form(), "
-    "request.stream(), a middleware, or for other body parameters of the endpoint"
+    "the body of this request was read already, or begun, before the flow: by an earlier flow or "
+    "dispatch, request.form(), request.stream(), a middleware, or for other body parameters of the "
+    "endpoint"
 )
+
+_BEGUN: Final = "mpflow.begun"
+
+
+def begin(state: MutableMapping[Any, Any], *, key: Any = _BEGUN, is_kept: bool = False) -> None:
+    """Note that a flow begins to read a request's body. `RouteError` where another one has.
+
+    What that one has left would be taken for a whole body, where a part begins just there. `state`
+    is what the request has for everybody: its scope, say. A body that the framework has kept is
+    there for any number of flows, and is not noted.
+    """
+    if state.get(key):
+        raise RouteError(READ_BEFORE)
+    if not is_kept:
+        state[key] = True
+
+
+def begun_by(receive: Receive, scope: Scope, then: Callable[[], object] = lambda: None) -> Receive:
+    """The `receive` of a request, which notes with its first call that a flow reads the body."""
+    is_first = True
+
+    async def receive_noted() -> MutableMapping[str, Any]:
+        nonlocal is_first
+        if is_first:
+            begin(scope)
+            is_first = False
+            then()
+        return await receive()
+
+    return receive_noted
 
 
 async def unread(

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mpflow import MultipartError, MultipartReader, Problem, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
 from mpflow.integrations.exchange import Answer, Linger
-from mpflow.integrations.requests import READ_BEFORE, Requests, unread
+from mpflow.integrations.requests import READ_BEFORE, Requests, begin, unread
 
 __all__ = ["dispatch", "flow", "install"]
 
@@ -40,6 +40,7 @@ class _Unread:
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The chunks of the body. `RouteError` where there would be none, ever."""
+        begin(self.request.scope, is_kept=hasattr(self.request, "_body"))
         async with aclosing(unread(self.request.scope, self.request.stream)) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeAlias, TypeVar, overload
@@ -31,6 +31,7 @@ from mpflow.errors import excerpt
 from mpflow.integrations.exchange import Answer
 from mpflow.integrations.held import HeldFlow
 from mpflow.integrations.pieces import Pieces
+from mpflow.integrations.requests import begin
 from mpflow.integrations.wsgi_linger import Lingering, is_lingering, stop_reading
 
 __all__ = [
@@ -122,7 +123,7 @@ def flow(
     def make() -> Flow:
         _expect_unread(environ)
         scope = _scope(environ)
-        receive = _Receive(body, _length(environ))
+        receive = _Receive(body, _length(environ), environ)
         reader = MultipartReader.from_asgi(scope, receive, limits=router.limits)
         return router.flow(reader, into=into, given=given)
 
@@ -170,12 +171,16 @@ def install(app: Any) -> None:
 class _Receive:
     """`wsgi.input` as the `receive` of ASGI."""
 
-    def __init__(self, body: Pieces, length: int | None) -> None:
+    def __init__(self, body: Pieces, length: int | None, environ: Environ) -> None:
         self._body = body
+        self._environ: Environ | None = environ  # None: the body was begun
         self._length = length  # None: as long as the server gives more
         self._received = 0
 
     async def __call__(self) -> dict[str, Any]:
+        if isinstance(self._environ, MutableMapping):
+            begin(self._environ)
+        self._environ = None
         left = None if self._length is None else self._length - self._received
         data = b"" if left == 0 else await self._read(left)
         self._received += len(data)

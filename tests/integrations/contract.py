@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from mpflow.testing import Chunked, PartSpec, body, content_type_of
 from mpflow_handlers import Save, Saved, Text
 from tests.http import serving as serving_with_hypercorn
 
-__all__ = ["Contract", "Demo", "Upload", "client_of", "form", "problem", "serving"]
+__all__ = ["Contract", "Demo", "Upload", "client_of", "form", "problem", "serving", "twice"]
 
 PHOTO = bytes(range(256)) * 300
 MOST = 1_000_000
@@ -179,6 +179,20 @@ def form(title: str | None = "At sea", *more: Any, photo: bytes = PHOTO) -> byte
     return body([*first, PartSpec(photo, name="photo", filename='na"ïve 日本.jpg'), *more])
 
 
+async def twice(dispatch: Any, request: Any, demo: Demo) -> dict[str, object]:
+    """What an endpoint does that dispatches once more what a first dispatch has left."""
+    failing = Router()
+
+    @failing.route()
+    async def fail(part: Part) -> None:
+        raise ConnectionError("the database blinked")
+
+    with suppress(ConnectionError):
+        await dispatch(request, failing)
+    told: dict[str, object] = (await dispatch(request, demo.router, into=Upload)).told()
+    return told
+
+
 class Contract:
     """The tests, for what `make_app` gives."""
 
@@ -204,6 +218,15 @@ class Contract:
     ) -> httpx.Response:
         length = {"Content-Length": str(len(content))}
         return await send(client, path, content, {**length, **headers})
+
+    async def expect_read_before(self, app: Any, demo: Demo, *paths: str) -> None:
+        """At these paths the application reads before it dispatches."""
+        async with client_of(app) as client:
+            for path in paths:
+                with anyio.fail_after(20):
+                    reply = await self.post(client, path, form())
+                assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError"), path
+        assert demo.files() == []
 
     @pytest.mark.parametrize("path", ["/typed", "/flow"])
     async def test_an_upload(self, demo: Demo, path: str) -> None:

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from mpflow import ClientDisconnected, Flow, Limits, Part, PartInfo, Rejected, Router
-from mpflow.integrations.asgi import Answer, Front, Lingering, Upload, answer_for
+from mpflow.integrations.asgi import Answer, Exchange, Front, Lingering, Upload, answer_for
 from mpflow.testing import body, content_type_of
 from mpflow_handlers import Collect, Discard, Text
 from tests.cli.asgi import Client
@@ -66,6 +66,28 @@ async def ask(app: Any, client: Client) -> Client:
 def problem(client: Client) -> dict[str, Any]:
     assert client.headers["content-type"] == "application/problem+json"
     return json.loads(client.body)
+
+
+async def test_what_another_upload_has_left_is_no_body() -> None:
+    """The rest begins where a part does, so that it alone would be committed."""
+    client = Client(chunks=[body([("first", "x")]).removesuffix(b"--boundary--\r\n"), FORM])
+    store, router, failed = Store(), Router(), anyio.Event()
+
+    @router.route()
+    async def fail(part: Part) -> None:
+        raise ConnectionError("the database blinked")
+
+    async def receive() -> Any:
+        if client.received:
+            await failed.wait()
+        return await client.receive()
+
+    exchange = Exchange(client.scope, receive, client.send)
+    answers = [await Upload(router).take(exchange)]
+    failed.set()
+    answers.append(await Upload(store.router()).take(exchange))
+    assert [answer and answer.status for answer in answers] == [500, 500]
+    assert store.committed == []
 
 
 # -- what is answered -------------------------------------------------------------------------

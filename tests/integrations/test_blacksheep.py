@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 from blacksheep import Application, Request, Response, Router, json
+from trio.lowlevel import in_trio_run
 
+from mpflow import RouteError
 from mpflow.integrations.blacksheep import dispatch, flow, install
-from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem
+from tests.integrations.contract import Contract, Demo, Upload, client_of, form, twice
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +52,23 @@ class TestBlackSheep(Contract):
                 pass
             return json((await dispatch(request, demo.router, into=Upload)).told())
 
+        @app.router.post("/twice")
+        async def dispatched(request: Request) -> Response:
+            return json(await twice(dispatch, request, demo))
+
+        await self.expect_read_before(install(app), demo, "/read", "/streamed", "/twice")
+
+    async def test_who_reads_the_body_after_a_flow_is_told(self, demo: Demo) -> None:
+        app = self.make_bare(demo)
+
+        @app.router.post("/late")
+        async def late(request: Request) -> Response:
+            await dispatch(request, demo.router)
+            with pytest.raises(RouteError, match="was read already"):
+                await request.read()
+            return json(not in_trio_run() and await request.is_disconnected())  # asyncio only
+
         async with client_of(install(app)) as client:
-            for path in ("/read", "/streamed"):
-                reply = await self.post(client, path, form())
-                assert (reply.status_code, problem(reply)["error"]) == (500, "RouteError")
+            with anyio.fail_after(20):
+                reply = await self.post(client, "/late", form())
+        assert (reply.status_code, reply.json()) == (200, False)

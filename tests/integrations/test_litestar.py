@@ -26,6 +26,7 @@ from tests.integrations.contract import (
     form,
     problem,
     send,
+    twice,
 )
 
 pytestmark = pytest.mark.anyio
@@ -63,6 +64,19 @@ class TestLitestar(Contract):
         app = Litestar([*self.handlers(demo), *more], logging_config=None, openapi_config=None)
         install(app)
         return app
+
+    async def test_a_body_that_was_read(self, demo: Demo) -> None:
+        @post("/streamed")
+        async def streamed(request: AnyRequest) -> dict[str, object]:
+            assert b"".join([chunk async for chunk in request.stream()]) == form()
+            return (await dispatch(request, demo.router, into=Upload)).told()
+
+        @post("/twice")
+        async def dispatched(request: AnyRequest) -> dict[str, object]:
+            return await twice(dispatch, request, demo)
+
+        app = self.make_app(demo, streamed, dispatched)
+        await self.expect_read_before(app, demo, "/streamed", "/twice")
 
 
 class TestDependencies(TestLitestar):

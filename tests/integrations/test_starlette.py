@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -133,6 +134,77 @@ async def test_a_body_that_was_read_is_told(how: str, caplog: pytest.LogCaptureF
     assert client.status == 500
     assert "was read already" in caplog.text
     assert b"was read already" not in client.body
+
+
+BLINKING = Router()
+
+
+@BLINKING.route()
+async def blink(part: Part) -> None:
+    raise ConnectionError("the database blinked")
+
+
+class Late(Client):
+    """A client whose first part comes at once, and the rest after a flow has failed."""
+
+    def __init__(self) -> None:
+        first = body([("first", "x")]).removesuffix(b"--boundary--\r\n")
+        super().__init__(chunks=[first, FORM])
+        self.failed = anyio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        if self.received:
+            await self.failed.wait()
+        return await super().receive()
+
+    async def fail(self, request: Request) -> None:
+        with pytest.raises(ConnectionError):
+            await dispatch(request, BLINKING)
+        self.failed.set()
+
+
+class Trying(BaseHTTPMiddleware):
+    """A middleware that dispatches the body itself, which fails, and hands the request on."""
+
+    def __init__(self, app: Any, client: Late) -> None:
+        super().__init__(app)
+        self.client = client
+
+    async def dispatch(
+        self, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        await self.client.fail(request)
+        return await call_next(request)
+
+
+@pytest.mark.parametrize("where", ["endpoint", "read", "middleware"])
+async def test_what_a_flow_has_left_is_no_body(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It begins with a whole part, so that the rest alone would be committed."""
+    client = Late()
+
+    async def endpoint(request: Request) -> Response:
+        if where != "middleware":
+            await client.fail(request)
+        if where == "read":
+            assert await request.body() == FORM
+        return await title(request)
+
+    middleware = [Middleware(Trying, client=client)] if where == "middleware" else []
+    await app_of(endpoint, middleware=middleware)(client.scope, client.receive, client.send)
+    assert client.status == 500
+    assert "was read already" in caplog.text
+
+
+async def test_a_body_that_was_kept_is_there_for_every_flow() -> None:
+    async def endpoint(request: Request) -> Response:
+        await request.body()
+        with pytest.raises(ConnectionError):
+            await dispatch(request, BLINKING)
+        return await title(request)
+
+    assert (await post(app_of(endpoint))).body == b"At sea"
 
 
 async def test_who_reads_the_body_after_a_flow_is_told() -> None:

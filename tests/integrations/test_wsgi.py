@@ -83,6 +83,38 @@ def nothing_left() -> Iterator[None]:
         assert not thread.is_alive(), thread
 
 
+class Twice(io.RawIOBase):
+    """The body of a client that sends the second half once the first has failed."""
+
+    def __init__(self, first: bytes, second: bytes) -> None:
+        self._pieces = [first, second]
+        self.failed = threading.Event()
+
+    def read(self, size: int = -1) -> bytes:
+        if len(self._pieces) == 1:
+            assert self.failed.wait(30)
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def test_what_a_flow_has_left_is_no_body(backend: str) -> None:
+    """The rest begins where a part does, so that it alone would be committed."""
+    first = body([("first", "x")]).removesuffix(b"--boundary--\r\n")
+    source = Twice(first, BODY)
+    asked = environ(first + BODY, **{"wsgi.input": source})
+    failing, phases = Router(), Phases()
+
+    @failing.route()
+    async def fail(part: Part) -> None:
+        source.failed.set()
+        raise ConnectionError("the database blinked")
+
+    with pytest.raises(ConnectionError):
+        wsgi.dispatch(failing, asked, backend=backend)
+    with pytest.raises(RouteError, match="was read already"):
+        wsgi.dispatch(phases.router, asked, backend=backend)
+    assert phases.told == []
+
+
 # -- the block --------------------------------------------------------------------------------
 
 
