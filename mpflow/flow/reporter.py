@@ -180,7 +180,12 @@ class Reporter:
             self._tell_part(PartCancelled, record)
 
     def failed_waiting(self, record: Record, error: BaseException) -> None:
-        """A handler that had answered has failed before anything was decided."""
+        """A handler that had answered has failed before anything was decided.
+
+        Of several that failed inside of its part the first is told.
+        """
+        if record in self._failed:
+            return
         if record is self._open:
             self.closed()
         self._failed.add(record)
