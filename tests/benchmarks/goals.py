@@ -17,7 +17,7 @@ __all__ = ["GOALS", "Goal", "Judged", "judge"]
 
 SLACK = 2.0
 """A full run fails where a goal is missed by more than this factor: machines are noisy."""
-CLOSE = 1.5
+CLOSE = 1.25
 """The same of goals that compare two ways to do the same with the same machinery."""
 ROOMY = 16.0
 """The same of memory: what a pass leaves to the collector of garbage is not the same each time."""
