@@ -26,6 +26,12 @@ def _wanted(scope: Scope) -> anyio.Event:
     return event
 
 
+def _has_body(request: Any) -> bool:
+    """Whether bytes follow a request of h11's (RFC 9112, 6.3)."""
+    headers: dict[bytes, bytes] = dict(request.headers)
+    return b"transfer-encoding" in headers or int(headers.get(b"content-length", b"0")) > 0
+
+
 def asks_lazily(app: AsgiApp) -> AsgiApp:
     """The application, which tells the server when it asks for a body."""
 
@@ -68,7 +74,10 @@ def serve_lazily() -> None:
         async def _create_stream(self, request: Any) -> None:
             await eager._create_stream(self, request)
             asks = getattr(getattr(self.app, "app", None), "asks_lazily", False)
-            if asks and self.connection.they_are_waiting_for_100_continue:
+            waits = self.connection.they_are_waiting_for_100_continue
+            # Without a body nobody will ask for it, and hypercorn has to see that the request is
+            # over before the answer is: else it takes the connection for one to be closed.
+            if asks and waits and _has_body(request):
                 await _wanted(self.stream.scope).wait()
 
     protocol.H11Protocol = Lazy

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mpflow.cli.sinks import Folder
 from mpflow.integrations.exchange import Linger
 from mpflow.testing import PartSpec, body
 from tests.cli.asgi import Client
-from tests.cli.service import BACKENDS, Service, running
+from tests.cli.service import BACKENDS, PATIENCE, Service, running
 
 TOKEN = "0123456789-abc._~+/=="
 BEARER = f"Bearer {TOKEN}"
@@ -213,6 +214,21 @@ def test_a_client_that_asks_first_is_told_to_go_on(guarded: Service) -> None:
         client.sendall(FILE)
         assert answer.readline().startswith(b"HTTP/1.1 200")
     assert guarded.files() == ["a"]
+
+
+@pytest.mark.parametrize("head", ["GET", "GET 0", "HEAD"])
+def test_who_asks_and_has_no_body_keeps_its_connection(guarded: Service, head: str) -> None:
+    """There is nothing to wait for: the request is over before its answer is."""
+    method, _, length = head.partition(" ")
+    lines = [f"{method} / HTTP/1.1", "Host: x", "Expect: 100-continue"]
+    lines += [f"Content-Length: {length}"] if length else []
+    with socket.create_connection((guarded.host, guarded.port), timeout=PATIENCE) as client:
+        for _ in range(5):
+            client.sendall("\r\n".join([*lines, "", ""]).encode())
+            with HTTPResponse(client, method=method) as answer:
+                answer.begin()  # past the 100
+                assert (answer.status, answer.headers["Connection"]) == (200, None)
+                assert bool(answer.read()) == (method == "GET")
 
 
 def test_too_large_by_its_length_is_no_reason_to_go_on(tmp_path: Path) -> None:
