@@ -173,6 +173,11 @@ class EventReader:
             self._decoder.part_limit = None
             self.part_bytes_allowed = True
 
+    def give_up(self) -> None:
+        """For flows: nobody reads on, and what came is let go of."""
+        if not self._decoder.ended:
+            self._decoder = _GIVEN_UP
+
     async def fill(self) -> None:
         """Read the source once, and hand what came to the decoder."""
         decoder = self._decoder
@@ -304,15 +309,20 @@ class EventReader:
 
 
 class _BrokenDecoder(Decoder):
-    """Stands in for a decoder that Python's stack gave out under."""
+    """Stands in for a decoder that is no more."""
 
-    __slots__ = ()
+    __slots__ = ("_why",)
+
+    def __init__(self, why: str) -> None:
+        super().__init__("broken")
+        self._why = why
 
     def next_event(self) -> Event | NeedData:
-        raise BrokenSource("the body cannot be read on: Python's stack was full")
+        raise BrokenSource(f"the body cannot be read on: {self._why}")
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         self.next_event()
 
 
-_BROKEN: Final = _BrokenDecoder("broken")
+_BROKEN: Final = _BrokenDecoder("Python's stack was full")
+_GIVEN_UP: Final = _BrokenDecoder("the flow that read it has failed")

@@ -178,10 +178,12 @@ class Part(Described, Values, ByteReceiveStream):
             part = parts.pop()
             part._closed = True
             part._ahead, part._start = b"", 0
-            for reader in part._inside:
-                inner = reader.shut()
-                if inner is not None:
-                    parts.append(inner)
+            if part._inside:
+                readers, part._inside = part._inside, ()  # each leads back here
+                for reader in readers:
+                    inner = reader.shut()
+                    if inner is not None:
+                        parts.append(inner)
 
     async def drain(self) -> None:
         """Read what is left of the part and throw it away."""

@@ -91,16 +91,20 @@ class Crew(Pool):
                     return
             value = await call
         except BaseException as raised:
-            error = unwrap(raised)
-            self._failed(record, error, scope)
-            if not isinstance(error, Exception):
-                self._reraise(error, scope)
+            self._raised(record, raised, scope)
+            del record  # its error's traceback leads here
         else:
             failure = record.expired or record.over
             if failure is not None:
                 self._failed(record, failure, scope)
             else:
                 self._answered(record, value)
+
+    def _raised(self, record: Record, raised: BaseException, scope: anyio.CancelScope) -> None:
+        error = unwrap(raised)
+        self._failed(record, error, scope)
+        if not isinstance(error, Exception):
+            self._reraise(error, scope)
 
     def _begin(self, record: Record, scope: anyio.CancelScope) -> None:
         record.scope = scope

@@ -473,6 +473,13 @@ class Pump(Transaction):
         """Whether its failure may come after its handler's end: nobody is told of that before."""
         return record.route.max_bytes is not None and record.route.on_error == "collect"
 
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._held = self._keeping = None
+        if self._state == "rolled back":
+            # The failure's traceback leads here, and to where it is kept.
+            self._reader.give_up()
+
     def _tell(self) -> None:
         if self._reporter is not None:
             self._reporter.closed()

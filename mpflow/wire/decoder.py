@@ -497,6 +497,7 @@ class Decoder:
             self._ended = True
             self.epilogue_bytes = self._received - (self._at + 2)
             scanner.clear()
+            self._tokens.close()
             self._queue.append(_END)
 
     def _after_end(self) -> BodyEnd:
@@ -568,6 +569,7 @@ class Decoder:
         error.level = self._budget.path
         self._error = error
         self._scanner.clear()
+        self._tokens.close()  # it holds what it was at
 
     def _cut_off(self) -> MultipartError:
         """What is wrong when no more data comes, or no more is allowed."""
