@@ -21,16 +21,23 @@ CHANNEL_SIZE: Final = 65536
 class Channel:
     """A memory channel bounded in bytes, for one sender and one receiver.
 
-    `send` returns when its bytes are in and less than `CHANNEL_SIZE` bytes wait: a large piece is
-    handed over before the next one is read, small ones gather. What was gathered comes out in one
-    piece. A receiver that is gone costs nothing: what is sent to it is dropped.
+    The sender may go on when its bytes are in and less than `CHANNEL_SIZE` bytes wait: a large
+    piece is handed over before the next one is read, small ones gather. What was gathered comes out
+    in one piece. A larger one, which its sender would have to keep, waits here and is cut as it is
+    taken: so it needs one turn of the sender, not one a cut. A receiver that is gone costs nothing:
+    what is sent to it is dropped.
     """
 
-    __slots__ = ("_closed", "_ended", "_error", "_item", "_pieces", "_room", "_watch", "told")
+    __slots__ = (
+        "_at", "_closed", "_ended", "_error", "_item", "_large", "_pieces", "_room", "_watch",
+        "told",
+    )  # fmt: skip
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._pieces = Pieces()
+        self._large = b""  # behind them, from `_at` on
+        self._at = 0
         self._ended = self._closed = False
         self._error: BaseException | None = None
         self._item: anyio.Event | None = None
@@ -44,18 +51,25 @@ class Channel:
         """Put a piece in; True if there is room for another one, False if `wait` must be called."""
         if self._closed or self._error is not None:
             return True
-        self._pieces.add(data)
+        if len(data) > CHANNEL_SIZE:
+            self._large, self._at = data, 0
+        else:
+            self._pieces.add(data)
         self._wake()
-        return self._pieces.size < CHANNEL_SIZE
+        return not self._is_full
 
     async def wait(self) -> None:
         """Wait until there is room for another piece, or the receiver is gone."""
-        while self._pieces.size >= CHANNEL_SIZE and not self._closed:
+        while self._is_full and not self._closed:
             self._room = anyio.Event()
             try:
                 await self._room.wait()
             finally:
                 self._room = None
+
+    @property
+    def _is_full(self) -> bool:
+        return self._pieces.size >= CHANNEL_SIZE or bool(self._large)
 
     def end(self) -> None:
         """The part is whole."""
@@ -76,7 +90,7 @@ class Channel:
 
     async def receive(self) -> bytes:
         """The bytes that wait, at least one; `EndOfStream` once the part is whole."""
-        while not self._pieces.size:
+        while not (self._pieces.size or self._large):
             if self._closed:
                 raise anyio.ClosedResourceError("the handler has answered: its part is closed")
             if self._error is not None:
@@ -91,16 +105,24 @@ class Channel:
                 await self._item.wait()
             finally:
                 self._item = None
-        data = self._pieces.take()
+        data = self._pieces.take() if self._pieces.size else self._cut()
         self._watch.move()
-        if self._room is not None:
+        if self._room is not None and not self._large:
             self._room.set()
+        return data
+
+    def _cut(self) -> bytes:
+        start, self._at = self._at, self._at + CHANNEL_SIZE
+        data = self._large[start : self._at]
+        if self._at >= len(self._large):
+            self._large = b""
         return data
 
     def close(self) -> None:
         """The receiver wants no more."""
         self._closed = True
         self._pieces.take()
+        self._large = b""
         self._wake()  # who still waits to receive is told, and never sees an end
         if self._room is not None:
             self._room.set()

@@ -351,11 +351,9 @@ class Pump(Transaction):
 
     async def _put(self, record: Record, data: bytes) -> None:
         assert record.channel is not None
-        for start in range(0, len(data), CHANNEL_SIZE):
-            piece = data[start : start + CHANNEL_SIZE] if len(data) > CHANNEL_SIZE else data
-            if not record.channel.put(piece):
-                await self._wait_for(record)
-                self._waited = True
+        if not record.channel.put(data):
+            await self._wait_for(record)
+            self._waited = True
 
     async def _on_end(self) -> None:
         if self._naming is not None:

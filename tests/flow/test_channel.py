@@ -1,0 +1,98 @@
+"""A channel: small pieces gather, large ones are cut as they are taken, and neither is lost."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from mpflow.flow.channel import CHANNEL_SIZE, Channel
+from mpflow.flow.watch import Watch, loop_clock
+
+pytestmark = pytest.mark.anyio
+
+
+def channel() -> Channel:
+    return Channel(
+        Watch(
+            now=loop_clock(),
+            idle_timeout=None,
+            stall_timeout=None,
+            on_idle=pytest.fail,
+            on_stall=pytest.fail,
+        )
+    )
+
+
+async def test_what_is_too_large_for_one_piece_takes_one_turn_of_its_sender() -> None:
+    data = bytes(range(256)) * 1000
+    it, turns = channel(), 0
+    received = b""
+
+    async def send() -> None:
+        nonlocal turns
+        for chunk in (b"before", data, b"after"):
+            if not it.put(chunk):
+                turns += 1
+                await it.wait()
+        it.end()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(send)
+        sizes: list[int] = []
+        try:
+            while True:
+                piece = await it.receive()
+                sizes.append(len(piece))
+                received += piece
+        except anyio.EndOfStream:
+            pass
+    assert received == b"before" + data + b"after"
+    assert turns == 1
+    assert sizes == [6, 65536, 65536, 65536, len(data) - 3 * 65536, 5]
+
+
+async def test_the_sender_goes_on_only_once_the_last_cut_is_taken() -> None:
+    it = channel()
+    gone_on = False
+
+    async def send() -> None:
+        nonlocal gone_on
+        assert not it.put(bytes(2 * CHANNEL_SIZE + 1))
+        await it.wait()
+        gone_on = True
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(send)
+        for size in (CHANNEL_SIZE, CHANNEL_SIZE, 1):
+            assert len(await it.receive()) == size
+            await checkpoint()
+            await checkpoint()
+            assert gone_on is (size == 1)
+
+
+async def test_a_failure_comes_behind_all_that_was_put() -> None:
+    it = channel()
+    it.put(bytes(CHANNEL_SIZE + 1))
+    it.fail(LookupError("cut"))
+    assert it.put(b"dropped")
+    assert [len(await it.receive()), len(await it.receive())] == [CHANNEL_SIZE, 1]
+    for _ in range(2):
+        with pytest.raises(LookupError, match="cut"):
+            await it.receive()
+
+
+async def test_a_receiver_that_is_gone_lets_the_sender_go_on() -> None:
+    it = channel()
+
+    async def leave() -> None:
+        assert len(await it.receive()) == CHANNEL_SIZE
+        it.close()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(leave)
+        assert not it.put(bytes(3 * CHANNEL_SIZE))
+        await it.wait()
+    assert it.put(bytes(CHANNEL_SIZE))
+    with pytest.raises(anyio.ClosedResourceError):
+        await it.receive()
