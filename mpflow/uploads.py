@@ -6,9 +6,13 @@ Must not know: how a file is read, or what is made of it.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias, cast
 
 import attrs
+
+from mpflow.wire.headers import format_parameter
 
 __all__ = ["Upload", "Uploaded", "upload_of"]
 
@@ -67,9 +71,32 @@ def upload_of(obj: object) -> Upload | None:
     if not callable(getattr(file, "read", None)):
         return None
     filename: object = getattr(given, "filename", _MISSING)
+    content_type: object = getattr(given, "content_type", _MISSING)
     if filename is _MISSING and callable(getattr(given, "chunks", None)):
         filename = getattr(given, "name", None)  # of Django; elsewhere it is that of the field
-    content_type: object = getattr(given, "content_type", _MISSING)
+        if content_type and isinstance(content_type, str) and ";" not in content_type:
+            content_type += _parameters_of(given)
     if not (isinstance(filename, str | None) and isinstance(content_type, str | None)):
         return None
     return Upload(file, filename, content_type or None)
+
+
+def _parameters_of(given: Any) -> str:
+    """The parameters of the content type, which Django keeps apart; empty where there are none.
+
+    Its parser gives their values as bytes. What cannot stand in a header is left out: it was the
+    client's, and is no reason to fail here.
+    """
+    found: object = getattr(given, "content_type_extra", None)
+    extra = cast("Mapping[object, object]", found if isinstance(found, Mapping) else {})
+    params = {str(name): value for name, value in extra.items()}
+    if "charset" not in map(str.lower, params):
+        params["charset"] = getattr(given, "charset", None)
+    text = ""
+    for name, value in params.items():
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "surrogateescape")
+        if isinstance(value, str):
+            with suppress(ValueError):
+                text += f"; {format_parameter(name, value)}"
+    return text

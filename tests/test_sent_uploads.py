@@ -9,7 +9,11 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
-from django.core.files.uploadedfile import SimpleUploadedFile, UploadedFile
+from django.core.files.uploadedfile import (
+    InMemoryUploadedFile,
+    SimpleUploadedFile,
+    UploadedFile,
+)
 from litestar.datastructures import UploadFile as LitestarUpload
 from starlette.datastructures import Headers, UploadFile
 from werkzeug.datastructures import FileStorage
@@ -90,6 +94,33 @@ async def test_what_was_uploaded_is_a_file(kind: str, way: str, content_type: st
     # On a disk Django's has a name with the same suffix.
     own = "image/gif" if kind == "django on disk" else "application/octet-stream"
     assert part == (name, "p.gif", content_type or own, GIF)
+
+
+CSV = "text/csv"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "charset", "extra", "sent"),
+    [
+        (CSV, b"utf-16", {"charset": b"utf-16", "x": b"y"}, "charset=utf-16; x=y"),
+        (CSV, "utf-16", None, "charset=utf-16"),
+        (CSV, None, {"Charset": b"utf-16", "x": b'a "b"'}, 'Charset=utf-16; x="a \\"b\\""'),
+        (CSV, None, {"n": "é".encode(), "o": b"\xff"}, 'n="é"; o="\udcff"'),
+        (CSV, None, {"a b": b"c", "x": b"a\r\nX-Y: z", "y": 1, "z": b"1"}, "z=1"),
+        (f"{CSV}; header=absent", "utf-16", {"header": b"present"}, "header=absent"),
+    ],
+)  # fmt: skip
+async def test_djangos_parameters_of_a_content_type(
+    content_type: str, charset: Any, extra: Any, sent: str
+) -> None:
+    file = io.BytesIO("é".encode("utf-16"))
+    upload = InMemoryUploadedFile(file, "f", "a.csv", content_type, 4, charset, extra)
+    form = FormData({"f": upload})
+    [payload] = form.parts
+    assert payload.headers["Content-Type"] == f"{CSV}; {sent}"
+    assert f"\r\nContent-Type: {CSV}; {sent}\r\n".encode("utf-8", "surrogateescape") in (
+        await form.as_bytes()
+    )
 
 
 @pytest.mark.parametrize("content_type", ["image/x-odd", None])
