@@ -117,6 +117,36 @@ def test_a_file_of_any_name(server: Server, tmp_path: Path, name: str) -> None:
         assert filename == name
 
 
+@pytest.mark.parametrize("name", ["-", "a\n", "a\nb", "\n\n", "-\n"])
+def test_a_file_that_is_named_like_something_else(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"the one")
+    if stripped := name.rstrip("\n"):
+        (tmp_path / stripped).write_bytes(b"the one" if stripped == name else b"another")
+    server.answers = [CREATED]
+    done = server.run(name, server.url, "0" * 16, cwd=tmp_path, input="of standard input")
+    assert done.returncode == 0, done.stderr
+    filename, data = file_in(server.requests[0])
+    assert data == b"the one"
+    assert "\n" in name or filename == name  # versions of curl differ in how they write these
+
+
+@pytest.mark.parametrize("missing", ["curl", "sed"])
+def test_a_tool_that_is_missing_is_told(server: Server, tmp_path: Path, missing: str) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in {"curl", "sed", "sleep"} - {missing}:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"needs {name}")
+        (tools / name).symlink_to(found)
+    done = server.run(tmp_path / "a.bin", server.url, "0" * 16, env={"PATH": str(tools)})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"upload.sh: expected {missing} among the commands in PATH\n"
+
+
 def test_what_cannot_be_sent_is_not_tried(server: Server, tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"a")
     cases: list[tuple[list[str | Path], str]] = [

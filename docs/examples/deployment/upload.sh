@@ -14,12 +14,20 @@ refuse() {
 
 [ $# -ge 2 ] || refuse 'expected FILE URL [ID]'
 [ -f "$1" ] && [ -r "$1" ] || refuse "expected a file that can be read, got $1"
+for tool in curl sed; do
+    command -v "$tool" >/dev/null || refuse "expected $tool among the commands in PATH"
+done
 id=${3:-$(new_id 2>/dev/null)}
 [ -n "$id" ] || refuse 'expected an ID: there is no uuidgen, /proc or python3 to make one up'
 
 url=$2/uploads/$id
-# In quotes, or curl takes what follows a ; or a , in the name for something else.
-form="file=@\"$(printf '%s' "$1" | LC_ALL=C sed 's/[\\"]/\\&/g')\""
+case $1 in
+    -) file=./- ;;      # curl takes a - alone for its standard input
+    *) file=$1 ;;
+esac
+# In quotes, or curl takes what follows a ; or a , in the name for something else. The last one is
+# put there by sed: what the shell takes from a command has lost the newlines at its end.
+form=$(printf '%s\n' "$file" | LC_ALL=C sed 's/[\\"]/\\&/g; 1s/^/file=@"/; $s/$/"/')
 for pause in 1 2 4 8 16 0; do
     answer=$(curl --silent --show-error --write-out '\n%{http_code}' --form "$form" "$url")
     printf '%s\n' "$answer"
