@@ -41,8 +41,8 @@ from mpflow.wire import (
     NeedData,
     parse_content_type,
 )
-from mpflow.wire.decoder import MAX_DEVIATIONS
 from mpflow.wire.headers import Policy
+from mpflow.wire.states import MAX_DEVIATIONS
 
 __all__ = ["MAX_CHARSET", "EventReader"]
 
