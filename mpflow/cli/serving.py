@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -60,8 +60,7 @@ async def serve(
     heard = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) != signal.SIG_IGN]
     with ExitStack() as stack:
         _ignore(heard)  # trio gives on what nobody took: to whom it finds here
-        stack.callback(_ignore, heard)  # asyncio goes back to what ends the process
-        signals = stack.enter_context(anyio.open_signal_receiver(*heard))
+        signals = stack.enter_context(_hearing(heard))
         async with anyio.create_task_group() as tasks:
 
             async def run_server() -> None:
@@ -104,6 +103,23 @@ async def serve(
                     app.refuse()
                     _say_what_is_waited_for(app.uploads, grace)
                     tasks.start_soon(end)
+
+
+@contextmanager
+def _hearing(heard: Sequence[signal.Signals]) -> Generator[AsyncIterator[signal.Signals]]:
+    """The signals as they come; behind the block they are ignored."""
+    receiver = anyio.open_signal_receiver(*heard)
+    with ExitStack() as stack:
+        signals = stack.enter_context(receiver)
+        try:
+            yield signals
+        finally:
+            # asyncio goes back to what ends the process: it may, for a moment, once more.
+            while True:
+                with suppress(KeyboardInterrupt):
+                    stack.close()
+                    _ignore(heard)
+                    break
 
 
 def _ignore(signals: Sequence[signal.Signals]) -> None:
