@@ -29,7 +29,7 @@ MAX_RECEIVE: Final = 65536
 """Bytes that one `receive` gives at most by default."""
 
 _MAX_ITERATED: Final = 4 * MAX_RECEIVE
-"""The same for a step of an iteration outside of flows: servers read as much, and a cut copies."""
+"""The same for a step of an iteration by hand: servers read as much at once, and a cut copies."""
 
 
 def _undone(policy: DecodePolicy) -> _Undone:
@@ -82,7 +82,8 @@ class Part(Described, Values, ByteReceiveStream):
 
     It is an `anyio.abc.ByteReceiveStream`: `receive`, `async for` and everything that takes such
     a stream work with it. `receive`, `read`, `readline` and `peek` mix freely: none of them loses
-    or repeats a byte. Iterating gives pieces as they came, of at most 256 KiB, in a flow 64 KiB.
+    or repeats a byte. Iterating gives pieces as they came, of at most 256 KiB; in a flow, and in a
+    nested part, of 64 KiB.
     A part that is no longer current raises `anyio.ClosedResourceError`; a body that is cut raises
     what is wrong with it, each time. It never looks empty or whole.
     """
@@ -141,8 +142,9 @@ class Part(Described, Values, ByteReceiveStream):
         return data[start:] if start else data
 
     async def __anext__(self) -> bytes:
+        outermost = self.holder is None and self.level.holder is None
         try:
-            return await self.receive(_MAX_ITERATED if self.holder is None else MAX_RECEIVE)
+            return await self.receive(_MAX_ITERATED if outermost else MAX_RECEIVE)
         except anyio.EndOfStream:
             raise StopAsyncIteration from None
 

@@ -491,3 +491,23 @@ async def test_a_step_of_an_iteration_in_a_flow_is_64_kib_at_most() -> None:
     sizes = (await router.dispatch(reader))[handler]
     assert sum(sizes) == len(data) + 1
     assert max(sizes) == 65536
+
+
+async def test_a_step_of_an_iteration_of_a_nested_part_is_64_kib_at_most() -> None:
+    """Also of what was gathered ahead."""
+    inner = b"--i\r\n\r\n" + bytes(200_000) + b"\r\n--i--"
+    outer = b"--b\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n" + inner + b"\r\n--b--"
+    router = Router()
+
+    @router.route()
+    async def handler(part: Part) -> list[int]:
+        sizes: list[int] = []
+        async for each in part.multipart():
+            await each.peek(150_000)
+            sizes += [len(piece) async for piece in each]
+        return sizes
+
+    reader = MultipartReader(outer, "multipart/mixed; boundary=b")
+    sizes = (await router.dispatch(reader))[handler]
+    assert sum(sizes) == 200_000
+    assert max(sizes) <= 65536

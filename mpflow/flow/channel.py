@@ -107,14 +107,16 @@ class Channel:
                 self._item = None
         data = self._pieces.take() if self._pieces.size else self._cut()
         self._watch.move()
-        if self._room is not None and not self._large:
+        if self._room is not None and not self._is_full:
             self._room.set()
         return data
 
     def _cut(self) -> bytes:
         start, self._at = self._at, self._at + CHANNEL_SIZE
         data = self._large[start : self._at]
-        if self._at >= len(self._large):
+        if len(self._large) - self._at < CHANNEL_SIZE:  # its sender may go on
+            if rest := self._large[self._at :]:
+                self._pieces.add(rest)
             self._large = b""
         return data
 

@@ -74,6 +74,7 @@ class Pump(Transaction):
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
         self._takes_charset = table.takes_charset
         self._asks_all = self._asks_all or shape is not None
+        self._reads = False  # else the reader is whole, or somebody else's
         self._waited = False  # for a handler, since the source was read
         self._is_whole = False  # all parts came
         self._refusal: MissingParts | None = None  # as parts are missing
@@ -106,6 +107,7 @@ class Pump(Transaction):
         try:
             await self._ask_before()
             await self._reader.claim()
+            self._reads = True
             self._widen()
             if any(route.needs for route in self._table.routes):
                 self._needs = NeedsOfFlow(
@@ -474,7 +476,7 @@ class Pump(Transaction):
     def _let_go(self) -> None:
         super()._let_go()
         self._held = self._keeping = None
-        if self._state == "rolled back":
+        if self._reads and self._state == "rolled back":
             # The failure's traceback leads here, and to where it is kept.
             self._reader.give_up()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -211,3 +212,24 @@ async def test_a_handler_that_reads_its_part_by_hand_asks_nobody() -> None:
 
     outer.add(by_hand)
     assert (await outer.dispatch(reader(form(nested("n", Field("x", b"1"))))))["n"] == [b"1"]
+
+
+async def test_a_reader_that_a_hook_refused_is_whole_for_another_router(hook: Any) -> None:
+    strict, lenient = Router(), Router()
+    strict.before(hook)
+    lenient.add(read)
+    it = reader(BODY)
+    with pytest.raises(Rejected):
+        await strict.dispatch(it)
+    results = await lenient.dispatch(it)
+    assert [result.value for result in results] == [b"1", b"22"]
+
+
+async def test_a_second_flow_of_one_reader_leaves_the_first_alone() -> None:
+    router = Router()
+    router.add(read)
+    it = reader(BODY)
+    async with router.flow(it) as flow:
+        with pytest.raises(anyio.ClosedResourceError):
+            await router.dispatch(it)
+    assert [result.value for result in flow.results] == [b"1", b"22"]

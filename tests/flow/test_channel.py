@@ -52,7 +52,7 @@ async def test_what_is_too_large_for_one_piece_takes_one_turn_of_its_sender() ->
     assert sizes == [6, 65536, 65536, 65536, len(data) - 3 * 65536, 5]
 
 
-async def test_the_sender_goes_on_only_once_the_last_cut_is_taken() -> None:
+async def test_the_sender_goes_on_once_less_than_64_kib_wait() -> None:
     it = channel()
     gone_on = False
 
@@ -64,11 +64,13 @@ async def test_the_sender_goes_on_only_once_the_last_cut_is_taken() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(send)
-        for size in (CHANNEL_SIZE, CHANNEL_SIZE, 1):
+        for size, goes_on in ((CHANNEL_SIZE, False), (CHANNEL_SIZE, True)):
             assert len(await it.receive()) == size
             await checkpoint()
             await checkpoint()
-            assert gone_on is (size == 1)
+            assert gone_on is goes_on
+    assert it.put(b"behind")
+    assert await it.receive() == b"\0behind"
 
 
 async def test_a_failure_comes_behind_all_that_was_put() -> None:
