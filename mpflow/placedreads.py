@@ -42,6 +42,9 @@ class PlacedReads:
         try:
             with room.getbuffer() as view:
                 count = os.preadv(descriptor, (view,), self._place, _NOWAIT)
+                if count < _CACHED_SIZE // 2:  # to copy it is cheaper than to make room anew
+                    self._place += count
+                    return bytes(view[:count])
         except BlockingIOError:
             return b""
         except OSError:  # this file system cannot; and what else fails, `read` tells

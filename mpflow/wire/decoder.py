@@ -182,7 +182,7 @@ class Decoder(States):
         if mark:
             # It is seen for what it is with two bytes more: CRLF or "--".
             end += len(scanner.delimiter) + scanner.padding + 2
-        if end <= self._cap:
+        if end < self._cap or (mark and end == self._cap):
             return False
         fits = (text + scanner.delimiter if mark else text)[: max(0, self._cap - self._at)]
         scanner.clear()

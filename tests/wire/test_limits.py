@@ -321,7 +321,7 @@ def test_of_what_is_in_hand_nothing_past_a_new_total_is_decoded(tolerate: tuple[
     field = 'Content-Disposition: form-data; name="a"'
     file = f'{field}; filename="b"\nContent-Type: text/plain'
     parts = [field, file, "X: y", "", "no colon"]
-    data = crlf("".join(f"--b\n{head}\n\nvalue\n--b   \n\nz\n--bc\n" for head in parts))
+    data = crlf("".join(f"--b\n{head}\n\nvalue\n--b   \n\nz\r\n--bc\n" for head in parts))
     data += b"--b--\r\nepilogue"
     first = data.index(b"--b   \r\n") + 8
     for most in range(first, len(data) + 1):
