@@ -186,8 +186,7 @@ class Decoder(States):
             return False
         fits = (text + scanner.delimiter if mark else text)[: max(0, self._cap - self._at)]
         scanner.clear()
-        if fits:
-            scanner.inbox.append(fits)
+        scanner.inbox.append(fits)
         self._tokens, self._cap = scanner.tokens(), NO_LIMIT
         return True
 

@@ -514,3 +514,19 @@ def test_limits_and_errors_hold_for_what_is_thrown_away(
         assert outcome.parts == []
         if outcome.error is not None:
             assert outcome.error[3] == PartRef((0,))
+
+
+@pytest.mark.parametrize("tail", [b"more", b"cut\r", b"", bytearray(b"mutable")])
+def test_chunks_of_a_large_part_may_come_before_anybody_asks(tail: bytes | bytearray) -> None:
+    decoder = Decoder("b")
+    data = b""
+    for chunk in (b"--b\r\n\r\nbegin", b"one", b"two", b"three"):
+        decoder.receive_data(chunk)
+        while (event := decoder.next_event()) is not NEED_DATA:
+            data += event.data if isinstance(event, PartData) else b""
+    for chunk in (b"four", tail, b"five", b"\r\n--b--"):
+        decoder.receive_data(chunk)
+    decoder.receive_eof()
+    while not isinstance(event := decoder.next_event(), BodyEnd):
+        data += event.data if isinstance(event, PartData) else b""
+    assert data == b"beginonetwothreefour" + tail + b"five"
