@@ -20,13 +20,13 @@ from mpflow.integrations.requests import READ_BEFORE, Requests, begin
 __all__ = ["dispatch", "expect_later", "flow", "install", "problems"]
 
 
-def _key(name: str) -> Any:
+def _key(name: str, kind: type[Any]) -> Any:
     # Older versions of aiohttp have plain names, of which newer ones warn.
-    return web.RequestKey(name, bool) if hasattr(web, "RequestKey") else name
+    return web.RequestKey(name, kind) if hasattr(web, "RequestKey") else name
 
 
-_EXPECTED: Final = _key("mpflow.expected")
-_BEGUN: Final = _key("mpflow.begun")
+_EXPECTED: Final = _key("mpflow.expected", bool)
+_BEGUN: Final = _key("mpflow.begun", list)
 
 
 def _reader(request: web.Request, router: Router) -> MultipartReader:
@@ -58,7 +58,7 @@ class _Asked:
 
     async def iter_any(self) -> AsyncIterator[bytes]:
         request = self._request
-        begin(request, key=_BEGUN)
+        begin(request, request.content, key=_BEGUN)
         if request.pop(_EXPECTED, False):
             # RFC 9110, 10.1.1: "the client will wait for a 100 (Continue) response".
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -16,8 +16,8 @@ from blacksheep.contents import ASGIContent
 
 from mpflow import MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
-from mpflow.integrations.exchange import AsgiApp, Linger
-from mpflow.integrations.requests import READ_BEFORE, Requests, begin, unread
+from mpflow.integrations.exchange import AsgiApp, Linger, source_of
+from mpflow.integrations.requests import READ_BEFORE, Requests, unread
 
 __all__ = ["dispatch", "flow", "install"]
 
@@ -37,10 +37,12 @@ class _Unread:
         # Not `request.stream`, which leaves this one open where it is closed itself.
         content: Any = request.content
         stream = request.stream if content is None else content.stream
-        begin(request.scope)
+        source = request if content is None else content
         if isinstance(content, ASGIContent):
-            request.content = _Begun(cast("Any", content).receive)
-        async with aclosing(unread(request.scope, stream)) as chunks:
+            receive = cast("Any", content).receive
+            source = source_of(receive)
+            request.content = _Begun(receive)
+        async with aclosing(unread(request.scope, source, stream)) as chunks:
             async for chunk in chunks:
                 if chunk:  # None where there is no body
                     yield chunk

@@ -143,6 +143,19 @@ def has_ended(scope: Mapping[str, Any]) -> bool:
     return isinstance(outermost, Exchange) and outermost.ended
 
 
+def received_of(scope: Mapping[str, Any]) -> int:
+    """How many bytes of the body the server has given out; 0 where nobody has looked."""
+    outermost = scope.get(_LINGERING)
+    return outermost.received if isinstance(outermost, Exchange) else 0
+
+
+def source_of(receive: Receive) -> Receive:
+    """The `receive` that stands behind exchanges."""
+    while isinstance(exchange := getattr(receive, "__self__", None), Exchange):
+        receive = exchange.source
+    return receive
+
+
 class Exchange:
     """A request under way. All that reads its body does so through `receive`.
 
@@ -183,6 +196,16 @@ class Exchange:
     def ended(self) -> bool:
         """Whether nothing more of the body is to come."""
         return self._ended
+
+    @property
+    def received(self) -> int:
+        """How many bytes of the body have come."""
+        return self._received
+
+    @property
+    def source(self) -> Receive:
+        """The `receive` that it was given."""
+        return self._receive
 
     @property
     def method(self) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, MutableMapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final, cast
 
 import attrs
-from falcon.asgi import App, Request, Response
+from falcon.asgi import App, BoundedStream, Request, Response
 
 from mpflow import MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
-from mpflow.integrations.exchange import AsgiApp, Linger, Receive, Scope, Send
+from mpflow.integrations.exchange import AsgiApp, Linger, Receive, Scope, Send, source_of
 from mpflow.integrations.requests import READ_BEFORE, Requests, begin, begun_by
 
 __all__ = ["dispatch", "flow", "install"]
@@ -34,11 +35,17 @@ class _Streamed:
         return self.request.headers
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        begin(self.request.scope)
+        begin(self.request.scope, _source(self.request))
         pieces = cast("AsyncGenerator[bytes, None]", aiter(self.request.stream))
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
+
+
+def _source(request: Request) -> object:
+    """What the body comes from."""
+    receive: Receive | None = request.scope.get(_RECEIVE)
+    return request.stream if receive is None else source_of(receive)
 
 
 def _reader(request: Request, router: Router) -> MultipartReader:
@@ -51,9 +58,16 @@ def _reader(request: Request, router: Router) -> MultipartReader:
         # The application was not installed: then a client that goes away is one whose body is
         # cut, since the stream ends as if all were well.
         return MultipartReader.from_message(_Streamed(request), limits=router.limits)
-    # Closed, so that who reads it as well is told, and does not wait for what never comes.
-    receive = begun_by(receive, request.scope, stream.close)
+    receive = begun_by(receive, request.scope, partial(_end, stream))
     return MultipartReader.from_asgi(request.scope, receive, limits=router.limits)
+
+
+def _end(stream: BoundedStream) -> None:
+    """Let a stream be over, so that who reads it as well does not wait for what never comes.
+
+    Not closed: `exhaust` would fail, which Falcon has everybody call who has read a part of it.
+    """
+    cast("Any", stream)._bytes_remaining = 0
 
 
 _requests: Final = Requests(_reader)

@@ -17,9 +17,9 @@ from litestar.types import Empty, HTTPReceiveMessage
 
 from mpflow import LimitExceeded, MultipartError, MultipartReader, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
-from mpflow.integrations.exchange import Linger, Scope, has_ended
+from mpflow.integrations.exchange import Linger, Receive, Scope, has_ended, source_of
 from mpflow.integrations.hosting import Hosting, hosted
-from mpflow.integrations.requests import READ_BEFORE, REPLAY_SECONDS, Requests, begin
+from mpflow.integrations.requests import READ_BEFORE, REPLAY_SECONDS, Requests, begin, begun_by
 
 __all__ = ["dispatch", "flow", "install", "multipart"]
 
@@ -33,17 +33,12 @@ class _Bounded:
     def __init__(self, request: AnyRequest) -> None:
         self._request = request
         self._scope = cast("Scope", request.scope)
-        self._has_begun = False
-        self._receive = request.receive
+        self._receive = begun_by(cast("Receive", request.receive), self._scope, self._begin)
         self._most = request.route_handler.resolve_request_max_body_size()
         self._received = 0
         self._check(request.content_length or 0)
 
     async def __call__(self) -> dict[str, Any]:
-        if not self._has_begun:
-            begin(self._scope)
-            self._has_begun = True
-            self._request.is_connected = False  # who reads it now would wait for what never comes
         message: HTTPReceiveMessage | None = None
         # Where a middleware has read it all and kept nothing, some servers never say a word.
         with anyio.move_on_after(REPLAY_SECONDS if has_ended(self._scope) else None):
@@ -54,6 +49,9 @@ class _Bounded:
             self._received += len(message.get("body", b""))
             self._check(self._received)
         return cast("dict[str, Any]", message)
+
+    def _begin(self) -> None:
+        self._request.is_connected = False  # who reads it now would wait for what never comes
 
     def _check(self, size: int) -> None:
         if self._most is not None and size > self._most:
@@ -66,12 +64,13 @@ class _Bounded:
 
 
 def _reader(request: AnyRequest, router: Router) -> MultipartReader:
-    if not request.is_connected:
-        # Somebody has read it: Litestar keeps what was read as a whole.
-        if getattr(request, "_body", Empty) is Empty:
-            raise RouteError(READ_BEFORE)
-        return MultipartReader.from_message(request, limits=router.limits)
     scope = cast("dict[str, Any]", request.scope)
+    # Litestar keeps what was read as a whole, by this request or an earlier one of the same scope.
+    if getattr(request, "_body", Empty) is not Empty:
+        begin(scope, source_of(cast("Receive", request.receive)), is_kept=True)
+        return MultipartReader.from_message(request, limits=router.limits)
+    if not request.is_connected:
+        raise RouteError(READ_BEFORE)
     return MultipartReader.from_asgi(scope, _Bounded(request), limits=router.limits)
 
 

@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mpflow import MultipartError, MultipartReader, Problem, RouteError, Router
 from mpflow.integrations.asgi import Lingering, answer_for
-from mpflow.integrations.exchange import Answer, Linger
-from mpflow.integrations.requests import READ_BEFORE, Requests, begin, unread
+from mpflow.integrations.exchange import Answer, Linger, source_of
+from mpflow.integrations.requests import READ_BEFORE, Requests, unread
 
 __all__ = ["dispatch", "flow", "install"]
 
@@ -40,8 +40,11 @@ class _Unread:
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The chunks of the body. `RouteError` where there would be none, ever."""
-        begin(self.request.scope, is_kept=hasattr(self.request, "_body"))
-        async with aclosing(unread(self.request.scope, self.request.stream)) as chunks:
+        request = self.request
+        is_kept = hasattr(request, "_body")
+        source = source_of(request.receive)
+        body = unread(request.scope, source, request.stream, is_kept=is_kept)
+        async with aclosing(body) as chunks:
             async for chunk in chunks:
                 yield chunk
 

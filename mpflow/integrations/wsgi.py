@@ -32,7 +32,7 @@ from mpflow.integrations.exchange import Answer
 from mpflow.integrations.held import HeldFlow
 from mpflow.integrations.pieces import Pieces
 from mpflow.integrations.requests import begin
-from mpflow.integrations.wsgi_linger import Lingering, is_lingering, stop_reading
+from mpflow.integrations.wsgi_linger import Lingering, Watched, is_lingering, stop_reading
 
 __all__ = [
     "Answer",
@@ -118,12 +118,13 @@ def flow(
     of the block commits, or `commit()` in it; an exception that leaves it rolls all back.
     """
     stop = None if is_lingering(environ) else partial(stop_reading, environ)
-    body = Pieces(environ.get("wsgi.input"), stop)
+    source = environ.get("wsgi.input")
+    body = Pieces(source, stop)
 
     def make() -> Flow:
         _expect_unread(environ)
         scope = _scope(environ)
-        receive = _Receive(body, _length(environ), environ)
+        receive = _Receive(body, _length(environ), lambda: _begin(environ, source))
         reader = MultipartReader.from_asgi(scope, receive, limits=router.limits)
         return router.flow(reader, into=into, given=given)
 
@@ -171,16 +172,16 @@ def install(app: Any) -> None:
 class _Receive:
     """`wsgi.input` as the `receive` of ASGI."""
 
-    def __init__(self, body: Pieces, length: int | None, environ: Environ) -> None:
+    def __init__(self, body: Pieces, length: int | None, begin: Callable[[], None]) -> None:
         self._body = body
-        self._environ: Environ | None = environ  # None: the body was begun
+        self._begin: Callable[[], None] | None = begin  # None: the body was begun
         self._length = length  # None: as long as the server gives more
         self._received = 0
 
     async def __call__(self) -> dict[str, Any]:
-        if isinstance(self._environ, MutableMapping):
-            begin(self._environ)
-        self._environ = None
+        if self._begin is not None:
+            self._begin()
+            self._begin = None
         left = None if self._length is None else self._length - self._received
         data = b"" if left == 0 else await self._read(left)
         self._received += len(data)
@@ -270,6 +271,17 @@ def _length(environ: Environ) -> int | None:
     if _is_chunked(environ):
         raise Rejected(411, "expected a Content-Length: this server does not take chunked bodies")
     return 0
+
+
+def _begin(environ: Environ, source: Any) -> None:
+    while isinstance(source, Watched):
+        source = source.source
+    try:
+        place = source.tell() if source.seekable() else None
+    except Exception:  # whatever a server's file says to that: it is none that was rewound
+        place = None
+    if isinstance(environ, MutableMapping):
+        begin(environ, source, place=place)
 
 
 def _expect_unread(environ: Environ) -> None:

@@ -162,6 +162,7 @@ class Watched:
     def __init__(
         self, file: Any, length: int | None, connection: _Connection | None = None
     ) -> None:
+        self.source = file
         self._file = honest(file)
         self._left = length  # None: nobody knows before the end
         self._connection = connection

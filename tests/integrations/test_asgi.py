@@ -90,6 +90,25 @@ async def test_what_another_upload_has_left_is_no_body() -> None:
     assert store.committed == []
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_a_scope_that_is_used_again(is_kept: bool) -> None:
+    """With a body that somebody kept, and hands out again; or with what is left of the first."""
+    store, failing, clients = Store(), Store(), [Client(chunks=CHUNKS) for _ in range(3)]
+    rest = Client(chunks=[*CHUNKS, *CHUNKS])
+
+    def respond(flow: Flow) -> None:
+        raise ConnectionError("the database blinked")
+
+    statuses: list[int] = []
+    uploads = [Upload(failing.router(), respond), Upload(store.router()), Upload(store.router())]
+    for upload, client in zip(uploads, clients, strict=True):
+        receive = client.receive if is_kept else rest.receive
+        await upload(clients[0].scope, receive, client.send)
+        statuses.append(client.sent[0]["status"])
+    assert statuses == ([500, 204, 204] if is_kept else [500, 500, 500])
+    assert store.committed == ([b"1234"] * 2 if is_kept else [])
+
+
 # -- what is answered -------------------------------------------------------------------------
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anyio
 import pytest
-from blacksheep import Application, Request, Response, Router, json
+from blacksheep import Application, Request, Response, Router, StreamedContent, json
 from trio.lowlevel import in_trio_run
 
 from mpflow import RouteError
@@ -57,6 +58,30 @@ class TestBlackSheep(Contract):
             return json(await twice(dispatch, request, demo))
 
         await self.expect_read_before(install(app), demo, "/read", "/streamed", "/twice")
+
+    async def test_a_content_that_is_put_back(self, demo: Demo) -> None:
+        app = self.make_bare(demo)
+
+        @app.router.post("/kept")
+        async def kept(request: Request) -> Response:
+            data = await request.read()
+
+            async def pieces() -> AsyncGenerator[bytes]:
+                yield data
+
+            for _ in range(2):
+                request.content = StreamedContent(b"", pieces)
+                with pytest.raises(ConnectionError):
+                    async with flow(request, demo.router):
+                        raise ConnectionError("the database blinked")
+                with pytest.raises(RouteError, match="was read already"):
+                    await dispatch(request, demo.router)
+            request.content = StreamedContent(b"", pieces)
+            return json((await dispatch(request, demo.router, into=Upload)).told())
+
+        async with client_of(install(app)) as client:
+            reply = await self.post(client, "/kept", form())
+        assert (reply.status_code, reply.json()["title"]) == (200, "At sea")
 
     async def test_who_reads_the_body_after_a_flow_is_told(self, demo: Demo) -> None:
         app = self.make_bare(demo)

@@ -6,13 +6,21 @@ from typing import Any
 
 import anyio
 import pytest
-from falcon import OperationNotAllowed
 from falcon.asgi import App, Request, Response
 from trio.lowlevel import in_trio_run
 
-from mpflow import Rejected
+from mpflow import Part, Rejected, RouteError, Router
 from mpflow.integrations.falcon import dispatch, flow, install
-from tests.integrations.contract import Contract, Demo, Upload, client_of, form, problem, twice
+from tests.integrations.contract import (
+    MOST,
+    Contract,
+    Demo,
+    Upload,
+    client_of,
+    form,
+    problem,
+    twice,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -82,14 +90,41 @@ class TestFalcon(Contract):
         class Late:
             async def on_post(self, req: Request, resp: Response) -> None:
                 await dispatch(req, demo.router)
-                with pytest.raises(OperationNotAllowed):
-                    await req.stream.read()
+                await req.stream.exhaust()
+                resp.media = [len(await req.stream.read()), req.stream.eof]
 
         app = self.make_bare(demo)
         app.add_route("/late", Late())
-        async with client_of(install(app)) as client:
+        async with client_of(self.served(app)) as client:
             with anyio.fail_after(20):
-                assert (await self.post(client, "/late", form())).status_code == 200
+                reply = await self.post(client, "/late", form())
+        assert (reply.status_code, reply.json()) == (200, [0, True])
+
+    async def test_who_exhausts_what_a_flow_has_left(self, demo: Demo) -> None:
+        """As Falcon wants it of everybody who has read a part of a body."""
+        failing = Router()
+
+        @failing.route()
+        async def refuse(part: Part) -> None:
+            raise Rejected(413, "no")
+
+        class Late:
+            async def on_post(self, req: Request, resp: Response) -> None:
+                try:
+                    await dispatch(req, failing)
+                except Rejected as error:
+                    resp.status = error.status
+                await req.stream.exhaust()
+                assert await req.stream.read() == b""
+                with pytest.raises(RouteError, match="was read already"):
+                    await dispatch(req, demo.router)
+
+        app = self.make_bare(demo)
+        app.add_route("/late", Late())
+        async with client_of(self.served(app)) as client:
+            with anyio.fail_after(20):
+                reply = await self.post(client, "/late", form(photo=bytes(MOST // 2)))
+        assert reply.status_code == 413, reply.text
 
     async def test_headers_of_a_refusal(self, demo: Demo) -> None:
         class Refuse:

@@ -12,8 +12,9 @@ import pytest
 from litestar import Litestar, Request, post
 from litestar.di import NamedDependency, Provide
 from litestar.exceptions import NotAuthorizedException
+from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mpflow import Flow, Part, Rejected, Router
+from mpflow import Flow, NoRoute, Part, Rejected, Router
 from mpflow.integrations.litestar import dispatch, flow, install, multipart
 from mpflow.testing import PartSpec, body
 from mpflow_handlers import Discard
@@ -77,6 +78,34 @@ class TestLitestar(Contract):
 
         app = self.make_app(demo, streamed, dispatched)
         await self.expect_read_before(app, demo, "/streamed", "/twice")
+
+    async def test_a_body_that_a_middleware_kept(self, demo: Demo) -> None:
+        """Litestar hands it on to the other requests of the same scope."""
+
+        def keeping(app: ASGIApp) -> ASGIApp:
+            async def keep(scope: Scope, receive: Receive, send: Send) -> None:
+                if scope["path"] == "/rest":
+                    with pytest.raises(NoRoute):
+                        await dispatch(Request(scope, receive, send), Router())
+                if scope["type"] == "http":
+                    await Request(scope, receive, send).body()
+                await app(scope, receive, send)
+
+            return keep
+
+        @post("/kept", middleware=[keeping], status_code=200)
+        async def kept(request: AnyRequest) -> list[int]:
+            return [len(await dispatch(request, ANYTHING)) for _ in range(3)]
+
+        @post("/rest", middleware=[keeping])
+        async def rest(request: AnyRequest) -> int:
+            return len(await dispatch(request, ANYTHING))
+
+        app = self.make_app(demo, kept, rest)
+        async with client_of(app) as client:
+            reply = await self.post(client, "/kept", form())
+        assert (reply.status_code, reply.json()) == (200, [2, 2, 2])
+        await self.expect_read_before(app, demo, "/rest")
 
 
 class TestDependencies(TestLitestar):

@@ -207,6 +207,83 @@ async def test_a_body_that_was_kept_is_there_for_every_flow() -> None:
     assert (await post(app_of(endpoint))).body == b"At sea"
 
 
+class Trials:
+    """A middleware that keeps a body, as it comes or before, and tries the application twice."""
+
+    def __init__(self, app: Any, how: str) -> None:
+        self.app = app
+        self.how = how
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        kept = [await receive()] if self.how == "kept" else []
+        while kept and kept[-1].get("more_body"):
+            kept.append(await receive())
+
+        async def attempt() -> None:
+            left = iter([] if self.how == "passed on" else kept)
+
+            async def replay() -> Any:
+                message = next(left, None)
+                if message is None:
+                    message = await receive()
+                    kept.append(message)
+                return message
+
+            await self.app(scope, replay, send)
+
+        try:
+            await attempt()
+        except ConnectionError:
+            await attempt()
+
+
+@pytest.mark.parametrize("how", ["kept", "kept as it comes", "passed on"])
+async def test_a_middleware_that_tries_again(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What it has kept is whole; what it merely passes on is a rest."""
+    client, tries, texts = Late(), 0, Router()
+    texts.add(Text())
+
+    async def endpoint(request: Request) -> Response:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            try:
+                await dispatch(request, BLINKING)
+            finally:
+                client.failed.set()
+        return PlainTextResponse(str(len(await dispatch(request, texts))))
+
+    if how == "kept":
+        client.failed.set()
+    app = app_of(endpoint, middleware=[Middleware(Trials, how=how)])
+    await app(client.scope, client.receive, client.send)
+    if how == "passed on":
+        assert client.status == 500
+        assert "was read already" in caplog.text
+    else:
+        assert (client.status, client.body) == (200, b"2")
+
+
+async def test_a_request_that_was_made_again_of_what_was_kept() -> None:
+    async def endpoint(request: Request) -> Response:
+        data = await request.body()
+
+        async def replay() -> Any:
+            return {"type": "http.request", "body": data, "more_body": False}
+
+        with pytest.raises(ConnectionError):
+            await dispatch(Request(request.scope, replay), BLINKING)
+        with pytest.raises(RouteError, match="was read already"):
+            await dispatch(Request(request.scope, replay), ROUTER)
+
+        async def replay_again() -> Any:
+            return await replay()
+
+        return await title(Request(request.scope, replay_again))
+
+    assert (await post(app_of(endpoint))).body == b"At sea"
+
+
 async def test_who_reads_the_body_after_a_flow_is_told() -> None:
     async def late(request: Request) -> Response:
         await dispatch(request, ROUTER)

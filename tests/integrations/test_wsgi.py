@@ -115,6 +115,48 @@ def test_what_a_flow_has_left_is_no_body(backend: str) -> None:
     assert phases.told == []
 
 
+def fail_with(asked: Any, backend: str) -> None:
+    """A try of which the flow fails, when it has read what there is."""
+    with (
+        pytest.raises(ConnectionError),
+        wsgi.flow(Phases().router, asked, backend=backend),
+    ):
+        raise ConnectionError("the database blinked")
+
+
+@pytest.mark.parametrize("how", ["replaced", "rewound"])
+def test_a_body_that_somebody_kept_is_whole(how: str, backend: str) -> None:
+    """So does pyramid_retry, with `make_body_seekable`."""
+    kept, phases = io.BytesIO(BODY), Phases()
+    asked = environ(**{"wsgi.input": kept})
+    for _ in range(2):
+        fail_with(asked, backend)
+        kept.seek(0)
+        asked["wsgi.input"] = kept if how == "rewound" else io.BytesIO(BODY)
+    wsgi.dispatch(phases.router, asked, backend=backend)
+    assert phases.told == ["committed", "committed"]
+
+
+@pytest.mark.parametrize("lingers", [False, True])
+def test_a_file_that_was_not_rewound(lingers: bool, backend: str) -> None:
+    kept, phases = io.BytesIO(BODY + BODY), Phases()
+    asked = environ(**{"wsgi.input": kept})
+
+    def first(environ: Any, start_response: Any) -> list[bytes]:
+        fail_with(environ, backend)
+        return []
+
+    def second(environ: Any, start_response: Any) -> list[bytes]:
+        with pytest.raises(RouteError, match="was read already"):
+            wsgi.dispatch(phases.router, environ, backend=backend)
+        return []
+
+    for app in (first, second):
+        list((wsgi.Lingering(app) if lingers else app)(asked, None))
+    assert kept.tell() == len(BODY)
+    assert phases.told == []
+
+
 # -- the block --------------------------------------------------------------------------------
 
 
