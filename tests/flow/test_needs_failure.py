@@ -32,6 +32,7 @@ from mpflow import (
 from mpflow.flow.verdict import GRACE
 from tests.clock import virtual_time
 from tests.flow.support import Chunks, Diary, cut, form, nested, notes, read, reader
+from tests.handlers.support import descriptors_before, opened_since
 
 pytestmark = pytest.mark.anyio
 
@@ -408,21 +409,10 @@ async def test_a_commit_that_fails_rolls_back_what_needs_it() -> None:
 def nothing_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No descriptor and no file is left of what happens in the block."""
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    before = sorted(descriptors())
+    before = descriptors_before()
     yield
-    assert sorted(descriptors()) == before
+    assert opened_since(before) == []
     assert list(folder.iterdir()) == []
-
-
-def descriptors() -> list[str]:
-    """What the process has open of files, deleted ones too."""
-    found: list[str] = []
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            found.append(str(link.readlink()))
-        except FileNotFoundError:
-            continue  # that of the listing itself
-    return [target for target in found if target.startswith("/")]
 
 
 class Walk:

@@ -34,6 +34,7 @@ from mpflow_handlers.uploads import Upload
 from tests.flow.faults import COUNTING, Boom, Fault, in_the_way
 from tests.flow.random_flows import Level, Plan, Shop
 from tests.flow.support import reader
+from tests.handlers.support import descriptors, opened_since
 
 FAULTS = 1100
 """Faults that a backend has to stand in the ordinary tier, at least."""
@@ -116,7 +117,7 @@ class Trials:
         shop = Shop(self.directory, fault.step)
         database = sqlite3.connect(":memory:", isolation_level=None)
         database.execute("create table file (name text primary key)")
-        tasks, fds = count_tasks(), descriptors()
+        tasks, before = count_tasks(), descriptors()
         results: Results | None = None
         failure: BaseException | None = None
         watched = in_the_way(fault, self.patch, nameless=plan.nameless)
@@ -128,7 +129,7 @@ class Trials:
         self.check(plan, fault, shop, database, results, failure)
         database.close()
         if self.flows >= WARM:
-            await settled(tasks, fds)
+            await settled(tasks, before)
         for path in self.directory.iterdir():
             path.unlink()
         self.flows += 1
@@ -184,15 +185,11 @@ def count_tasks() -> int:
         return trio.lowlevel.current_statistics().tasks_living
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-async def settled(tasks: int, fds: int) -> None:
+async def settled(tasks: int, before: frozenset[tuple[int, int, int]]) -> None:
     """No task is left at once, and no descriptor once the threads are done that were let go."""
     assert count_tasks() == tasks
     with anyio.fail_after(PATIENCE):
-        while descriptors() != fds:  # noqa: ASYNC110 - nobody tells when a thread ends
+        while opened_since(before):  # noqa: ASYNC110 - nobody tells when a thread ends
             await anyio.sleep(0.001)
 
 

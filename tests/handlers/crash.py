@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 
 from mpflow_handlers import Save, syscalls
-from tests.handlers.support import Seam, descriptors, descriptors_before, names, part_of
+from tests.handlers.support import Seam, descriptors_before, names, opened_since, part_of
 
 DATA = bytes(range(256)) * 5120  # 1.25 MiB: three batches
 PIECES = [DATA[start : start + 65536] for start in range(0, len(DATA), 65536)]
@@ -77,7 +77,7 @@ def file_size(directory: Path) -> list[Any]:
         try:
             await save(directory)
         except OSError as error:
-            return [type(error).__name__, error.errno, str(error), descriptors() - before]
+            return [type(error).__name__, error.errno, str(error), len(opened_since(before))]
         return ["saved"]
 
     return anyio.run(main)

@@ -80,21 +80,40 @@ def part_of(
     return kind(made, body if isinstance(body, Pieces) else Pieces(body), level=level)
 
 
-def descriptors() -> int:
-    """How many descriptors this process has open: files, folders, pipes, sockets and all else.
+def descriptors() -> frozenset[tuple[int, int, int]]:
+    """The descriptors that this process has open: files, folders, pipes, sockets and all else.
 
+    Each as its number, device and inode: one that is closed and one that is opened meanwhile
+    do not make up for each other, as they do in a count.
     What a test begins with is told by `descriptors_before`.
     """
-    return len(os.listdir("/dev/fd"))
+    found: set[tuple[int, int, int]] = set()
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # that of the listing itself is closed
+            status = os.fstat(int(name))
+            found.add((int(name), status.st_dev, status.st_ino))
+    return frozenset(found)
 
 
-def descriptors_before() -> int:
+def descriptors_before() -> frozenset[tuple[int, int, int]]:
     """The same without those of what is garbage, such as the event loops of tests before.
 
     Only what a test begins with is told so: of what it leaves, the collector is to find nothing.
     """
     gc.collect()
     return descriptors()
+
+
+def opened_since(before: frozenset[tuple[int, int, int]]) -> list[str]:
+    """What is open now and was not before. What others closed meanwhile is not the test's."""
+    return [f"{number}: {_target(number)}" for number, *_ in sorted(descriptors() - before)]
+
+
+def _target(number: int) -> str:
+    try:
+        return os.readlink(f"/dev/fd/{number}")
+    except OSError:
+        return "?"  # closed meanwhile, or a system that does not tell
 
 
 def open_files() -> int:

@@ -24,9 +24,9 @@ from mpflow_handlers.batches import BATCH_BYTES
 from tests.handlers.support import (
     Pieces,
     Seam,
-    descriptors,
     descriptors_before,
     names,
+    opened_since,
     part_of,
     stage,
 )
@@ -66,7 +66,7 @@ async def test_the_file_is_the_body(tmp_path: Path, system: Seam, size: int, hol
     assert (tmp_path / "file.bin").read_bytes() == data
     digests = {name: hashlib.new(name, data).hexdigest() for name in ("sha256", "md5")}
     assert saved == Saved(tmp_path / "file.bin", size, digests)
-    assert descriptors() == before
+    assert opened_since(before) == []
     assert not system.overlaps
 
 
@@ -164,7 +164,7 @@ async def test_a_rollback_leaves_nothing(tmp_path: Path, system: Seam, hold: boo
     assert caught.value is reason
     assert not hasattr(reason, "__notes__")
     assert names(tmp_path) == []
-    assert descriptors() == before
+    assert opened_since(before) == []
     with pytest.raises(RouteError, match="committed"):
         _ = saved.path
 
@@ -178,7 +178,7 @@ async def test_a_cut_body_leaves_nothing(tmp_path: Path, system: Seam, size: int
             pytest.fail("the part was taken for whole")
     assert caught.value is error
     assert names(tmp_path) == []
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 async def test_a_timeout_leaves_nothing(tmp_path: Path, system: Seam) -> None:
@@ -188,7 +188,7 @@ async def test_a_timeout_leaves_nothing(tmp_path: Path, system: Seam) -> None:
             scope.cancel()
             await anyio.sleep_forever()
     assert names(tmp_path) == []
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 # -- names ------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ async def test_a_name_taken_meanwhile_is_refused_at_commit(
     for path in (directory / "a", tmp_path / "target"):
         assert not path.is_file() or path.read_text() == "theirs"
     assert not (tmp_path / "nowhere").exists()
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 @HOLDS
@@ -395,10 +395,10 @@ async def test_parts_that_wait_hold_one_descriptor_together(tmp_path: Path) -> N
 
         for _ in range(100):
             await tasks.start(one)
-        assert descriptors() == before + 1
+        assert len(opened_since(before)) == 1
         done.set()
     assert len(names(tmp_path)) == 100
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 # -- the directory ----------------------------------------------------------------------------
@@ -442,7 +442,7 @@ async def test_a_directory_that_vanishes(tmp_path: Path) -> None:
         async with Save(directory, "a")(part_of(b"x")):
             directory.rmdir()
     assert names(tmp_path) == []
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 def temporary_file(directory: Path) -> Path:

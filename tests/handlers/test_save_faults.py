@@ -25,9 +25,9 @@ from mpflow_handlers.batches import BATCH_BYTES
 from tests.handlers.support import (
     Pieces,
     Seam,
-    descriptors,
     descriptors_before,
     names,
+    opened_since,
     part_of,
     stage,
 )
@@ -130,7 +130,7 @@ async def test_each_call_fails(trial: Trial, number: int) -> None:
         # Only closing may fail without consequence: all was synced before.
         assert trial.done == (trial.system.calls[failing - 1] == "close")
         trial.check(saved=trial.done)
-        assert descriptors() == before
+        assert opened_since(before) == []
 
 
 @HOLDS
@@ -154,7 +154,7 @@ async def test_all_calls_fail_from_one_on(trial: Trial) -> None:
         for name in left:
             assert name.startswith(".mpflow-") or (trial.directory / name).read_bytes() == DATA
             (trial.directory / name).unlink()
-        assert descriptors() == before
+        assert opened_since(before) == []
 
 
 @pytest.mark.parametrize("nameless", [True])
@@ -254,7 +254,7 @@ async def test_cancelled_at_each_point(trial: Trial) -> None:
         # Whatever the moment: it says that the file is saved if, and only if, it is.
         assert trial.committed == trial.done
         trial.check(saved=trial.done)
-        assert descriptors() == before
+        assert opened_since(before) == []
         if cancelled.seen < point:
             break
     assert trial.done
@@ -291,7 +291,7 @@ def test_a_task_of_asyncio_cancelled_at_each_point(
             # A commit that has begun is finished, though nobody waits for it.
             trial.check(saved=trial.committed)
             assert trial.committed or not trial.done
-            assert descriptors() == before
+            assert opened_since(before) == []
             if cancelled.seen < point:
                 break
         assert trial.done
@@ -310,7 +310,7 @@ async def test_cancelled_before_it_begins(trial: Trial) -> None:
         await trial.run()
     assert scope.cancelled_caught
     trial.check(saved=False)
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 @HOLDS
@@ -340,4 +340,4 @@ async def test_a_cleanup_that_gets_no_time_leaves_nothing(
         await stage(Save(trial.directory, "a"), part_of(Pieces(PIECES, on_receive=scope.cancel)))
     assert scope.cancelled_caught
     trial.check(saved=False)
-    assert descriptors() == before
+    assert opened_since(before) == []

@@ -15,7 +15,7 @@ from obstore.store import LocalStore
 from mpflow import MultipartReader, Part, RouteError, Router
 from mpflow.testing import Bytewise, PartSpec, body, content_type_of, nested
 from mpflow_handlers import Collect, Digest, Discard, Nested, ObjectStore, Save, Tee, Text
-from tests.handlers.support import descriptors, descriptors_before, names, part_of
+from tests.handlers.support import descriptors_before, names, opened_since, part_of
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +59,7 @@ async def test_one_failure_fails_the_part(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError, match="a virus"):
         await router.dispatch(MultipartReader(message, content_type_of()))
     assert names(tmp_path) == []
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 async def test_one_that_may_fail(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ async def test_a_rollback_reaches_all(tmp_path: Path) -> None:
             raise reason
     assert caught.value is reason
     assert names(tmp_path) == []
-    assert descriptors() == before
+    assert opened_since(before) == []
 
 
 @pytest.mark.parametrize("kind", ["save", "objectstore", "nested"])
