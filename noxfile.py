@@ -236,7 +236,7 @@ def bench(session: nox.Session) -> None:
         # The benchmarks name what is left out.
         session.install(name, success_codes=[0, 1, 2])
     new = newer_environment(session)
-    options = ("--new", new) if new else ()
+    options = [*(("--new", new) if new else ()), *["--profile"] * (not session.posargs)]
     session.run("python", "-m", "tests.benchmarks", *options, *session.posargs)
     if not session.posargs:
         install_for_tests(session)

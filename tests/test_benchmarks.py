@@ -14,13 +14,14 @@ import pytest
 from tests.benchmarks import bodies, report
 from tests.benchmarks.__main__ import main, verdict
 from tests.benchmarks.bodies import Body
-from tests.benchmarks.goals import GOALS, Goal, judge
+from tests.benchmarks.goals import GOALS, Goal, judge, slow
 from tests.benchmarks.peers import ours
+from tests.benchmarks.profiles import MOST, profile
 from tests.benchmarks.reading import READING
-from tests.benchmarks.runner import Missing, Plan, run
+from tests.benchmarks.runner import Missing, Plan, profiles, run
 from tests.benchmarks.scenario import Peer, Result, Scenario
 from tests.benchmarks.scenarios import SCENARIOS
-from tests.benchmarks.tables import goals_table
+from tests.benchmarks.tables import goals_table, profiles_tables
 from tests.benchmarks.timing import Clock, measured, on, plain
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -32,13 +33,14 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a tiny run tells: one scenario, one plot, mpflow alone."""
     path = tmp_path_factory.mktemp("benchmarks") / "result.json"
     peers = ",".join(["decoder", *POINTS])
-    assert main(["--quick", "--only", "S6,G-depth", "--peers", peers, "--out", str(path)]) == 0
+    options = ["--quick", "--profile", "--only", "S6,G-depth", "--peers", peers]
+    assert main([*options, "--out", str(path)]) == 0
     return path
 
 
 def test_a_run_tells_what_where_and_how_long(result: Path) -> None:
     told = json.loads(result.read_text())
-    assert told["command"].startswith("python -m tests.benchmarks --quick --only S6,G-depth")
+    assert told["command"].startswith("python -m tests.benchmarks --quick --profile --only S6")
     assert told["rounds"] == 1
     assert told["machine"]["cores"] >= 1
     assert "anyio" in told["interpreters"]["main"]["distributions"]
@@ -69,7 +71,7 @@ def test_its_report_has_tables_and_plots(result: Path, tmp_path: Path) -> None:
 
 def test_the_page_has_a_place_for_every_scenario() -> None:
     page = (DOCS / "performance.md").read_text(encoding="utf-8")
-    report.fill(page, dict.fromkeys(["machine", "goals", *SCENARIOS], ""))
+    report.fill(page, dict.fromkeys(["machine", "goals", "profiles", *SCENARIOS], ""))
     with pytest.raises(LookupError):
         report.fill(page, {"S0": ""})
 
@@ -169,6 +171,30 @@ def test_the_first_byte_is_timed() -> None:
     plain(lambda take: (0, take(b"") + take(b"a") + take(b"bc")))(clock, clock.take)
     assert clock.first is not None
     assert 0 < clock.first <= clock.seconds
+
+
+def test_a_profile_tells_where_the_time_of_one_pass_goes() -> None:
+    scenario = next(each for each in READING if each.name == "S6")
+    told = profile(scenario, "decoder", quick=True)
+    assert len(told) == MOST
+    shares = [row["share"] for row in told]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.1 < sum(shares) <= 1
+    events = {row["function"]: row["calls"] for row in told}["mpflow/wire/decoder.py: next_event"]
+    assert events > 125  # the parts of one pass
+    assert scenario.run("decoder", True)["runs"] > 1
+    assert profile(Scenario("S", "timed elsewhere", [], lambda peer, quick: {}), "any", True) == []
+
+
+def test_who_misses_a_goal_of_time_is_profiled() -> None:
+    told = scenarios_of(decoder=1.0, find=1.0, multipart=0.6)
+    assert slow(told) == {("S1", "decoder")}
+    scenario = next(each for each in SCENARIOS.values() if each.name == "S6")
+    (profiled,) = profiles(Plan(scenarios=[scenario], quick=True), {("S6", "decoder"), ("S1", "x")})
+    assert (profiled["scenario"], profiled["peer"]) == ("S6", "decoder")
+    text = profiles_tables([profiled])
+    assert text.splitlines()[0] == "| S6, decoder | own time | calls |"
+    assert "`mpflow/wire/decoder.py: next_event` | " in text
 
 
 def never(peer: str, quick: bool) -> Result:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.runner import Missing, Plan, run
+from tests.benchmarks.goals import slow
+from tests.benchmarks.runner import Missing, Plan, profiles, run
 from tests.benchmarks.scenario import Scenario, store
 from tests.benchmarks.scenarios import SCENARIOS
 from tests.benchmarks.tables import missed
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     except Missing as missing:
         print(f"not installed, but required: {missing}", file=sys.stderr)
         return 2
+    told["profiles"] = profiles(plan, slow(told["scenarios"])) if options.profile else []
     path: Path = options.out or store() / "result.json"
     path.write_text(json.dumps(told, indent=1) + "\n")
     for name, why in told["skipped"].items():
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="rounds (default: 3; 1 with --quick)")
     parser.add_argument("--new", help="a newer Python, for peers that need one")
     parser.add_argument("--lenient", action="store_true", help="skip whatever is not installed")
+    parser.add_argument("--profile", action="store_true", help="profile who misses a goal of time")
     parser.add_argument("--out", type=Path, help="where the result goes, as JSON")
     return parser
 

@@ -13,7 +13,7 @@ import attrs
 
 from tests.benchmarks.scenario import MIB
 
-__all__ = ["GOALS", "Goal", "Judged", "judge"]
+__all__ = ["GOALS", "Goal", "Judged", "judge", "slow"]
 
 SLACK = 2.0
 """A full run fails where a goal is missed by more than this factor: machines are noisy."""
@@ -87,6 +87,15 @@ def judge(scenarios: Mapping[str, Any]) -> list[Judged]:
         else:
             judged.append(Judged(goal, value, goal.met(value), not goal.met(value, goal.slack)))
     return judged
+
+
+def slow(scenarios: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The scenario and the name of each who misses a goal of time."""
+    return {
+        (judged.goal.scenario, judged.goal.ours)
+        for judged in judge(scenarios)
+        if judged.met is False and judged.goal.key in {"seconds", "cpu"}
+    }
 
 
 def _median(scenarios: Mapping[str, Any], scenario: str, peer: str) -> Mapping[str, Any] | None:

@@ -5,8 +5,8 @@ Knows: where the tables stand in the document. Must not know: what is in them, w
     python -m tests.benchmarks.report RESULT.json [--docs FOLDER]
 
 What stands between `<!-- NAME begins -->` and `<!-- NAME ends -->` is replaced; all else is prose
-and stays. NAME is `machine`, `goals`, or a scenario. Several results may be given: scenarios that
-a later one has stand in place of those of an earlier one, and all of them are named.
+and stays. NAME is `machine`, `goals`, `profiles`, or a scenario. Several results may be given:
+scenarios that a later one has stand in place of those of an earlier one, and all are named.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from tests.benchmarks.plots import plot
 from tests.benchmarks.scenario import ROOT
 from tests.benchmarks.scenarios import SCENARIOS
-from tests.benchmarks.tables import goals_table, machine_table, scenario_table
+from tests.benchmarks.tables import goals_table, machine_table, profiles_tables, scenario_table
 
 __all__ = ["fill", "main"]
 
@@ -54,6 +54,9 @@ def blocks_of(results: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, s
         "machine": "\n\n".join(machine_table(result, packages) for result in results),
         "goals": goals_table(scenarios),
     }
+    profiles = [profile for result in results for profile in result["profiles"]]
+    if profiles:
+        blocks["profiles"] = profiles_tables(profiles)
     for name, scenario in scenarios.items():
         if not scenario["peers"]:
             continue

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ import attrs
 from tests.benchmarks.machine import commit, interpreter, interpreter_at, machine
 from tests.benchmarks.scenario import ROOT, Peer, Result, Scenario, environment
 
-__all__ = ["Missing", "Plan", "run"]
+__all__ = ["Missing", "Plan", "profiles", "run"]
 
 PATIENCE = 300
 """Seconds that one process may take."""
@@ -138,19 +138,30 @@ def _measure(
     }
 
 
-def _once(plan: Plan, scenario: Scenario, peer: Peer) -> Result:
-    """One process."""
+def profiles(plan: Plan, wanted: Collection[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The profile of each `(scenario, peer)` that is wanted and can be had, in the plan's order."""
+    found: list[dict[str, Any]] = []
+    for scenario in plan.scenarios:
+        for peer in scenario.peers:
+            if (scenario.name, peer.name) in wanted:
+                rows = _once(plan, scenario, peer, "--profile")
+                if rows:
+                    found.append({"scenario": scenario.name, "peer": peer.name, "rows": rows})
+    return found
+
+
+def _once(plan: Plan, scenario: Scenario, peer: Peer, *flags: str) -> Any:
+    """What one process tells."""
     python = plan.new if peer.new and plan.new else sys.executable
     command = [python, "-m", "tests.benchmarks.measure", scenario.name, peer.name]
-    command += ["--quick"] * plan.quick
+    command += [*["--quick"] * plan.quick, *flags]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=PATIENCE
     )
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise ChildProcessError(last[0])
-    told: Result = json.loads(done.stdout)
-    return told
+    return json.loads(done.stdout)
 
 
 def _median(results: Sequence[Result]) -> Result:

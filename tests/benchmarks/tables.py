@@ -11,7 +11,7 @@ from typing import Any
 from tests.benchmarks.goals import Goal, Judged, judge
 from tests.benchmarks.scenario import MIB
 
-__all__ = ["goals_table", "machine_table", "missed", "scenario_table"]
+__all__ = ["goals_table", "machine_table", "missed", "profiles_tables", "scenario_table"]
 
 
 OURS = {"anyio", "attrs", "multidict", "trio", "uvloop"}
@@ -90,6 +90,20 @@ def missed(scenarios: Mapping[str, Any], *, broken: bool = False) -> list[str]:
         for judged in judge(scenarios)
         if judged.met is False and (judged.broken or not broken)
     ]
+
+
+def profiles_tables(profiles: Iterable[Mapping[str, Any]]) -> str:
+    """A table for each profile: the functions in which most of a pass is spent."""
+    return "\n\n".join(
+        table(
+            [f"{profile['scenario']}, {profile['peer']}", "own time", "calls"],
+            (
+                [f"`{row['function']}`", f"{row['share']:.0%}", f"{row['calls']:,}"]
+                for row in profile["rows"]
+            ),
+        )
+        for profile in profiles
+    )
 
 
 def machine_table(result: Mapping[str, Any], packages: Collection[str]) -> str:
