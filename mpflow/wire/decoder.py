@@ -82,7 +82,7 @@ class Decoder(States):
             raise RuntimeError("receive_data() was called after receive_eof()")
         self._received += len(data)
         if self._ended:
-            self.epilogue_bytes += len(data)
+            self._count_epilogue(len(data))
         elif data and self._error is None:
             if self._total is not None and self._received > self._total:
                 # What is within the limit is still decoded, so that any chunking ends alike.

@@ -229,6 +229,10 @@ class States:
             self._tokens.close()
             self._queue.append(END)
 
+    def _count_epilogue(self, size: int) -> None:
+        # Not done by `Decoder`: type checkers take an augmented assignment for a declaration.
+        self.epilogue_bytes += size
+
     def _after_end(self) -> BodyEnd:
         limit = self._limits.max_epilogue
         if limit is not None and self.epilogue_bytes > limit:
