@@ -147,7 +147,7 @@ async def test_any_message_goes_through_a_router(message: Message) -> None:
 def test_messages_reach_what_is_hard() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=1500, phases=[Phase.generate], derandomize=True, database=None)
+    @settings(max_examples=700, phases=[Phase.generate], derandomize=True, database=None)
     @given(message=messages())
     def look(message: Message) -> None:
         data = [spec.data for spec in message.parts]
@@ -163,7 +163,7 @@ def test_messages_reach_what_is_hard() -> None:
         seen["whole"] += not message.sizes
 
     look()
-    assert min(seen.values()) > 5, seen
+    assert min(seen.values()) > 2, seen
 
 
 def test_messages_keep_to_their_bounds() -> None:

@@ -15,26 +15,28 @@ from mpflow.pieces import Pieces
 __all__ = ["CHANNEL_SIZE", "Channel"]
 
 CHANNEL_SIZE: Final = 65536
-"""Bytes that may wait in a channel, and the size of the largest piece in it."""
+"""Bytes of the largest piece that is taken from a channel; at most two such wait in it."""
 
 
 class Channel:
     """A memory channel bounded in bytes, for one sender and one receiver.
 
-    The sender may go on when its bytes are in and less than `CHANNEL_SIZE` bytes wait: a large
-    piece is handed over before the next one is read, small ones gather. What was gathered comes out
-    in one piece. A larger one, which its sender would have to keep, waits here and is cut as it is
-    taken: so it needs one turn of the sender, not one a cut. A receiver that is gone costs nothing:
-    what is sent to it is dropped.
+    The sender may go on when its bytes are in and no more than `CHANNEL_SIZE` bytes wait: so it
+    puts in the next piece while the receiver takes the last one, and neither waits for the other.
+    Small ones gather, and come out in one piece of `CHANNEL_SIZE` bytes at most. A larger one,
+    which its sender would have to keep, waits here and is cut as it is taken: so it needs one turn
+    of the sender, not one a cut. A receiver that is gone costs nothing: what is sent to it is
+    dropped.
     """
 
     __slots__ = (
-        "_at", "_closed", "_ended", "_error", "_item", "_large", "_pieces", "_room", "_watch",
-        "told",
+        "_at", "_block", "_closed", "_ended", "_error", "_item", "_large", "_pieces", "_room",
+        "_watch", "told",
     )  # fmt: skip
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._block = b""  # what had been gathered when a piece came that would not fit with it
         self._pieces = Pieces()
         self._large = b""  # behind them, from `_at` on
         self._at = 0
@@ -54,6 +56,8 @@ class Channel:
         if len(data) > CHANNEL_SIZE:
             self._large, self._at = data, 0
         else:
+            if self._pieces.size + len(data) > CHANNEL_SIZE:
+                self._block = self._pieces.take()
             self._pieces.add(data)
         self._wake()
         return not self._is_full
@@ -69,7 +73,7 @@ class Channel:
 
     @property
     def _is_full(self) -> bool:
-        return self._pieces.size >= CHANNEL_SIZE or bool(self._large)
+        return bool(self._block or self._large)
 
     def end(self) -> None:
         """The part is whole."""
@@ -90,7 +94,7 @@ class Channel:
 
     async def receive(self) -> bytes:
         """The bytes that wait, at least one; `EndOfStream` once the part is whole."""
-        while not (self._pieces.size or self._large):
+        while not (self._pieces.size or self._large):  # no block without pieces behind it
             if self._closed:
                 raise anyio.ClosedResourceError("the handler has answered: its part is closed")
             if self._error is not None:
@@ -105,7 +109,10 @@ class Channel:
                 await self._item.wait()
             finally:
                 self._item = None
-        data = self._pieces.take() if self._pieces.size else self._cut()
+        if self._block:
+            data, self._block = self._block, b""
+        else:
+            data = self._pieces.take() if self._pieces.size else self._cut()
         self._watch.move()
         if self._room is not None and not self._is_full:
             self._room.set()
@@ -114,7 +121,7 @@ class Channel:
     def _cut(self) -> bytes:
         start, self._at = self._at, self._at + CHANNEL_SIZE
         data = self._large[start : self._at]
-        if len(self._large) - self._at < CHANNEL_SIZE:  # its sender may go on
+        if len(self._large) - self._at <= CHANNEL_SIZE:  # its sender may go on
             if rest := self._large[self._at :]:
                 self._pieces.add(rest)
             self._large = b""
@@ -124,7 +131,7 @@ class Channel:
         """The receiver wants no more."""
         self._closed = True
         self._pieces.take()
-        self._large = b""
+        self._block = self._large = b""
         self._wake()  # who still waits to receive is told, and never sees an end
         if self._room is not None:
             self._room.set()

@@ -52,7 +52,29 @@ async def test_what_is_too_large_for_one_piece_takes_one_turn_of_its_sender() ->
     assert sizes == [6, 65536, 65536, 65536, len(data) - 3 * 65536, 5]
 
 
-async def test_the_sender_goes_on_once_less_than_64_kib_wait() -> None:
+async def test_the_sender_is_one_large_piece_ahead() -> None:
+    it = channel()
+    assert it.put(b"a" * CHANNEL_SIZE)
+    assert not it.put(b"b" * CHANNEL_SIZE)
+    assert await it.receive() == b"a" * CHANNEL_SIZE
+    assert not it.put(b"c")
+    assert await it.receive() == b"b" * CHANNEL_SIZE
+    assert await it.receive() == b"c"
+
+
+async def test_small_pieces_gather_to_64_kib_and_no_more() -> None:
+    it, size = channel(), CHANNEL_SIZE // 4 * 3
+    assert it.put(b"a")
+    assert it.put(b"a" * (size - 1))
+    assert not it.put(b"b" * size)
+    it.end()
+    assert await it.receive() == b"a" * size
+    assert await it.receive() == b"b" * size
+    with pytest.raises(anyio.EndOfStream):
+        await it.receive()
+
+
+async def test_the_sender_goes_on_once_no_more_than_64_kib_wait() -> None:
     it = channel()
     gone_on = False
 

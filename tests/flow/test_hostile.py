@@ -377,7 +377,8 @@ class TestLateFailures:
 class TestMemory:
     async def test_tiny_chunks_weigh_what_they_are(self) -> None:
         """flow.md, rule 26: tiny messages are coalesced."""
-        data = body([PartSpec(b"x" * 200_000, name="f")])
+        size = 60_000
+        data = body([PartSpec(b"x" * size, name="f")])
         tracemalloc.start()
         try:
             reader = MultipartReader(Bytewise(data), TYPE)
@@ -385,11 +386,11 @@ class TestMemory:
             assert part is not None
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-            assert len(await part.read()) == 200_000
+            assert len(await part.read()) == size
             peak = tracemalloc.get_traced_memory()[1] - before
         finally:
             tracemalloc.stop()
-        assert peak < 5 * 200_000
+        assert peak < 5 * size
 
     async def test_few_nested_flows_run_at_once(self) -> None:
         """The descriptors and the memory of each are bounded, and so is their number."""

@@ -32,7 +32,7 @@ from mpflow import (
 from mpflow.flow.verdict import GRACE
 from tests.clock import virtual_time
 from tests.flow.support import Chunks, Diary, cut, form, nested, notes, read, reader
-from tests.handlers.support import descriptors_before, opened_since
+from tests.handlers.support import descriptors, opened_since
 
 pytestmark = pytest.mark.anyio
 
@@ -409,7 +409,7 @@ async def test_a_commit_that_fails_rolls_back_what_needs_it() -> None:
 def nothing_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No descriptor and no file is left of what happens in the block."""
     monkeypatch.setattr("tempfile.tempdir", str(folder))
-    before = descriptors_before()
+    before = descriptors()
     yield
     assert opened_since(before) == []
     assert list(folder.iterdir()) == []

@@ -24,7 +24,7 @@ from mpflow.testing import Bytewise, Chunked, Cut, PartSpec, body, content_type_
 
 pytestmark = pytest.mark.anyio
 TYPE = content_type_of()
-GIF = b"GIF89a" + bytes(200_000)
+GIF = b"GIF89a" + bytes(70_000)
 DATA = body(
     [
         PartSpec(GIF, name="picture", filename="x.png"),

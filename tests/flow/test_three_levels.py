@@ -15,7 +15,7 @@ import pytest
 from mpflow import CommitFailed, Handled, PartInfo, Results, RolledBack, Router
 from mpflow_handlers import Nested, Save, Saved, Tee
 from tests.flow.support import Diary, Field, fails, form, nested, reader
-from tests.handlers.support import descriptors_before, opened_since
+from tests.handlers.support import descriptors, opened_since
 
 pytestmark = pytest.mark.anyio
 
@@ -106,7 +106,7 @@ def values(items: Iterable[Handled]) -> Iterator[object]:
 
 @pytest.mark.parametrize("size", [None, 7, 1000])
 async def test_all_of_it_commits_in_order(tmp_path: Path, size: int | None) -> None:
-    upload, before = Upload(tmp_path, Diary()), descriptors_before()
+    upload, before = Upload(tmp_path, Diary()), descriptors()
     async with upload.router.flow(reader(BODY, size=size)) as flow:
         assert upload.files() == {}
         assert upload.diary.committed == []
@@ -121,7 +121,7 @@ async def test_all_of_it_commits_in_order(tmp_path: Path, size: int | None) -> N
 @pytest.mark.parametrize("size", [None, 1000])
 @pytest.mark.parametrize("name", ORDER)
 async def test_one_that_fails_leaves_nothing(tmp_path: Path, name: str, size: int | None) -> None:
-    upload, before = Upload(tmp_path, Diary(fails("stage", name, BOOM))), descriptors_before()
+    upload, before = Upload(tmp_path, Diary(fails("stage", name, BOOM))), descriptors()
     with pytest.raises(ZeroDivisionError) as caught:
         await upload.router.dispatch(reader(BODY, size=size))
     assert caught.value is BOOM
@@ -135,7 +135,7 @@ async def test_one_that_fails_leaves_nothing(tmp_path: Path, name: str, size: in
 
 @pytest.mark.parametrize("size", [None, 1000])
 async def test_a_block_that_fails_rolls_back_in_reverse(tmp_path: Path, size: int | None) -> None:
-    upload, before = Upload(tmp_path, Diary()), descriptors_before()
+    upload, before = Upload(tmp_path, Diary()), descriptors()
     with pytest.raises(ZeroDivisionError) as caught:
         async with upload.router.flow(reader(BODY, size=size)):
             raise BOOM
@@ -148,7 +148,7 @@ async def test_a_block_that_fails_rolls_back_in_reverse(tmp_path: Path, size: in
 @pytest.mark.parametrize("name", ORDER)
 async def test_a_commit_that_fails_stops_there(tmp_path: Path, name: str) -> None:
     """What comes after it is rolled back, at every level; what came before it is told and stays."""
-    upload, before = Upload(tmp_path, Diary(fails("commit", name, BOOM))), descriptors_before()
+    upload, before = Upload(tmp_path, Diary(fails("commit", name, BOOM))), descriptors()
     with pytest.raises(CommitFailed) as caught:
         await upload.router.dispatch(reader(BODY))
     done = ORDER[: ORDER.index(name)]
@@ -163,7 +163,7 @@ async def test_a_commit_that_fails_stops_there(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("cut_at", [0.2, 0.5, 0.8, 0.95])
 async def test_a_body_that_is_cut_leaves_nothing(tmp_path: Path, cut_at: float) -> None:
-    upload, before = Upload(tmp_path, Diary()), descriptors_before()
+    upload, before = Upload(tmp_path, Diary()), descriptors()
     with pytest.raises(Exception, match=r"close delimiter|ended"):
         await upload.router.dispatch(reader(BODY[: int(len(BODY) * cut_at)], size=500))
     assert upload.files() == {}

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 
 from mpflow_handlers import Save, syscalls
-from tests.handlers.support import Seam, descriptors_before, names, opened_since, part_of
+from tests.handlers.support import Seam, descriptors, names, opened_since, part_of
 
 DATA = bytes(range(256)) * 5120  # 1.25 MiB: three batches
 PIECES = [DATA[start : start + 65536] for start in range(0, len(DATA), 65536)]
@@ -73,7 +73,7 @@ def file_size(directory: Path) -> list[Any]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(DATA) - 100_000, resource.RLIM_INFINITY))
 
     async def main() -> list[Any]:
-        before = descriptors_before()
+        before = descriptors()
         try:
             await save(directory)
         except OSError as error:

@@ -7,7 +7,6 @@ Must not know: what a handler promises.
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import stat
 import threading
@@ -84,8 +83,8 @@ def descriptors() -> frozenset[tuple[int, int, int]]:
     """The descriptors that this process has open: files, folders, pipes, sockets and all else.
 
     Each as its number, device and inode: one that is closed and one that is opened meanwhile
-    do not make up for each other, as they do in a count.
-    What a test begins with is told by `descriptors_before`.
+    do not make up for each other, as they do in a count. So garbage of tests before, event loops
+    above all, may be collected at any time.
     """
     found: set[tuple[int, int, int]] = set()
     for name in os.listdir("/dev/fd"):
@@ -93,15 +92,6 @@ def descriptors() -> frozenset[tuple[int, int, int]]:
             status = os.fstat(int(name))
             found.add((int(name), status.st_dev, status.st_ino))
     return frozenset(found)
-
-
-def descriptors_before() -> frozenset[tuple[int, int, int]]:
-    """The same without those of what is garbage, such as the event loops of tests before.
-
-    Only what a test begins with is told so: of what it leaves, the collector is to find nothing.
-    """
-    gc.collect()
-    return descriptors()
 
 
 def opened_since(before: frozenset[tuple[int, int, int]]) -> list[str]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mpflow import InvalidContent, MultipartReader, PartInfo, RouteError, Router
 from mpflow.testing import PartSpec, body, content_type_of
 from mpflow_handlers import Digest, Json, Save, Tee
-from tests.handlers.support import descriptors_before, names, opened_since, part_of
+from tests.handlers.support import descriptors, names, opened_since, part_of
 
 pytestmark = pytest.mark.anyio
 
@@ -214,7 +214,7 @@ async def test_another_part_tells(tmp_path: Path, told: Any, message: str | None
     data = body(
         [("manifest", json.dumps({"a.json": told})), PartSpec(DATA, name="f", filename="a.json")]
     )
-    before = descriptors_before()
+    before = descriptors()
     if message is None:
         results = await router.dispatch(MultipartReader(data, content_type_of()))
         saved, digests = results["file"]

@@ -24,7 +24,7 @@ from mpflow_handlers.batches import BATCH_BYTES
 from tests.handlers.support import (
     Pieces,
     Seam,
-    descriptors_before,
+    descriptors,
     names,
     opened_since,
     part_of,
@@ -56,7 +56,7 @@ def cut(data: bytes, size: int) -> list[bytes]:
 @pytest.mark.parametrize("size", [0, 1, BATCH_BYTES, len(LARGE)])
 async def test_the_file_is_the_body(tmp_path: Path, system: Seam, size: int, hold: bool) -> None:
     data = LARGE[:size]
-    before = descriptors_before()
+    before = descriptors()
     save = Save(tmp_path, "file.bin", digests=("sha256", "md5"))
     async with save(part_of(cut(data, 65536), hold=hold)) as saved:
         waiting = names(tmp_path)
@@ -156,7 +156,7 @@ async def test_what_cannot_be_undone_is_never_stored(tmp_path: Path) -> None:
 
 @HOLDS
 async def test_a_rollback_leaves_nothing(tmp_path: Path, system: Seam, hold: bool) -> None:
-    before = descriptors_before()
+    before = descriptors()
     reason = RolledBack()
     with pytest.raises(RolledBack) as caught:
         async with Save(tmp_path, "a")(part_of(cut(LARGE, 65536), hold=hold)) as saved:
@@ -171,7 +171,7 @@ async def test_a_rollback_leaves_nothing(tmp_path: Path, system: Seam, hold: boo
 
 @pytest.mark.parametrize("size", [10, len(LARGE)])
 async def test_a_cut_body_leaves_nothing(tmp_path: Path, system: Seam, size: int) -> None:
-    before = descriptors_before()
+    before = descriptors()
     error = TruncatedBody("cut")
     with pytest.raises(TruncatedBody) as caught:
         async with Save(tmp_path, "a")(part_of(Pieces(cut(LARGE[:size], 65536), error=error))):
@@ -182,7 +182,7 @@ async def test_a_cut_body_leaves_nothing(tmp_path: Path, system: Seam, size: int
 
 
 async def test_a_timeout_leaves_nothing(tmp_path: Path, system: Seam) -> None:
-    before = descriptors_before()
+    before = descriptors()
     with anyio.CancelScope() as scope:
         async with Save(tmp_path, "a")(part_of(b"x", hold=False)):
             scope.cancel()
@@ -308,7 +308,7 @@ async def test_a_name_taken_meanwhile_is_refused_at_commit(
 ) -> None:
     directory = tmp_path / "in"
     directory.mkdir()
-    before = descriptors_before()
+    before = descriptors()
     part = part_of(b"ours", hold=hold)
     with pytest.raises(FileExistsError, match="in/a"):
         await stage(Save(directory, "a"), part, lambda: plant(directory / "a"))
@@ -384,7 +384,7 @@ async def test_many_at_once_and_one_gets_the_name(tmp_path: Path, hold: bool) ->
 
 
 async def test_parts_that_wait_hold_one_descriptor_together(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     async with anyio.create_task_group() as tasks:
         done = anyio.Event()
 
@@ -437,7 +437,7 @@ async def test_a_directory_that_is_swapped_leads_no_file_astray(
 async def test_a_directory_that_vanishes(tmp_path: Path) -> None:
     directory = tmp_path / "in"
     directory.mkdir()
-    before = descriptors_before()
+    before = descriptors()
     with pytest.raises(FileNotFoundError, match="in/a"):
         async with Save(directory, "a")(part_of(b"x")):
             directory.rmdir()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from mpflow_handlers.batches import BATCH_BYTES
 from tests.handlers.support import (
     Pieces,
     Seam,
-    descriptors_before,
+    descriptors,
     names,
     opened_since,
     part_of,
@@ -95,7 +94,6 @@ class Trial:
 
 @pytest.fixture
 def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool, hold: bool) -> Trial:
-    gc.collect()  # descriptors of event loops of tests before are not to go in the middle
     return Trial(tmp_path, monkeypatch, nameless=nameless, hold=hold)
 
 
@@ -115,7 +113,7 @@ async def failure(run: Awaitable[None]) -> OSError | None:
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=os.strerror)
 async def test_each_call_fails(trial: Trial, number: int) -> None:
     total = await trial.calls()
-    before = descriptors_before()
+    before = descriptors()
     for failing in range(1, total + 1):
 
         def fail(call: int, name: str, failing: int = failing) -> None:
@@ -138,7 +136,7 @@ async def test_each_call_fails(trial: Trial, number: int) -> None:
 async def test_all_calls_fail_from_one_on(trial: Trial) -> None:
     """A disk that is gone for good: no name is final, no descriptor is left, and it is said."""
     total = await trial.calls()
-    before = descriptors_before()
+    before = descriptors()
     for failing in range(1, total + 1):
 
         def fail(call: int, name: str, failing: int = failing) -> None:
@@ -246,7 +244,7 @@ class Cancelled:
 @NAMELESS
 async def test_cancelled_at_each_point(trial: Trial) -> None:
     await trial.calls()
-    before = descriptors_before()
+    before = descriptors()
     for point in range(1, 1000):
         cancelled = Cancelled(trial, point)
         with anyio.CancelScope() as scope:
@@ -282,7 +280,7 @@ def test_a_task_of_asyncio_cancelled_at_each_point(
 
     async def main() -> None:
         await trial.calls()
-        before = descriptors_before()
+        before = descriptors()
         for point in range(1, 1000):
             cancelled = Cancelled(trial, point)
             task = asyncio.create_task(cancelled_once(cancelled))
@@ -304,7 +302,7 @@ def test_a_task_of_asyncio_cancelled_at_each_point(
 @HOLDS
 @NAMELESS
 async def test_cancelled_before_it_begins(trial: Trial) -> None:
-    before = descriptors_before()
+    before = descriptors()
     with anyio.CancelScope() as scope:
         scope.cancel()
         await trial.run()
@@ -334,7 +332,7 @@ async def test_a_rollback_needs_no_thread_of_the_others(trial: Trial) -> None:
 async def test_a_cleanup_that_gets_no_time_leaves_nothing(
     trial: Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = descriptors_before()
+    before = descriptors()
     monkeypatch.setattr(cleanup, "_CLEANUP", 0.0)
     with anyio.CancelScope() as scope:
         await stage(Save(trial.directory, "a"), part_of(Pieces(PIECES, on_receive=scope.cancel)))

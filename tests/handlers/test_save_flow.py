@@ -21,7 +21,7 @@ from mpflow import (
 from mpflow.testing import Chunked, PartSpec, Stuck, body, content_type_of
 from mpflow_handlers import Save
 from tests.clock import virtual_time
-from tests.handlers.support import descriptors_before, names, opened_since
+from tests.handlers.support import descriptors, names, opened_since
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +62,7 @@ async def test_nothing_shows_before_the_commit(tmp_path: Path) -> None:
 
 
 async def test_an_abort_leaves_nothing(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     async with router_of(by_filename(tmp_path)).flow(message(*FILES)) as flow:
         await flow.abort()
     assert names(tmp_path) == []
@@ -71,7 +71,7 @@ async def test_an_abort_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", range(3, 200_400, 9_000))
 async def test_a_message_that_is_cut_leaves_nothing(tmp_path: Path, cut: int) -> None:
-    before = descriptors_before()
+    before = descriptors()
     with pytest.raises(TruncatedBody):
         await router_of(by_filename(tmp_path)).dispatch(message(*FILES, end=-cut))
     assert names(tmp_path) == []
@@ -102,7 +102,7 @@ async def test_only_the_part_that_is_too_large_is_missing(tmp_path: Path) -> Non
 
 @virtual_time
 async def test_a_timeout_leaves_nothing(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     whole = body([PartSpec(b"x" * 100_000, name="f", filename="a")])
     router = router_of(by_filename(tmp_path), timeout=20)
     with pytest.raises(HandlerTimeout):
@@ -119,7 +119,7 @@ async def test_one_name_twice_with_suffixes(tmp_path: Path) -> None:
 
 
 async def test_one_name_twice_is_refused_before_anything_is_committed(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     with pytest.raises(FileExistsError, match="another part") as caught:
         await router_of(by_filename(tmp_path)).dispatch(
             message(("a", b"1"), ("a", b"2"), ("b", b"3"))
@@ -164,7 +164,7 @@ async def test_one_name_in_two_messages_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_name_that_is_taken_at_half_the_commit(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     with pytest.raises(CommitFailed) as caught:
         async with router_of(by_filename(tmp_path)).flow(
             message(("a", b"1"), ("b", b"2"), ("c", b"3"))
@@ -187,7 +187,7 @@ async def test_a_taken_name_is_refused_with_its_part(tmp_path: Path) -> None:
 
 
 async def test_hundreds_of_files_hold_few_descriptors(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     files = [(f"{number}", b"x") for number in range(300)]
     async with router_of(by_filename(tmp_path)).flow(message(*files)) as flow:
         assert len(opened_since(before)) <= 64 + 1

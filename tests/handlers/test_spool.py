@@ -32,7 +32,7 @@ from mpflow import (
 from mpflow.testing import PartSpec, body, content_type_of
 from mpflow_handlers import Spool, Spooled, cleanup
 from mpflow_handlers import kept as kept_module
-from tests.handlers.support import Pieces, descriptors_before, names, opened_since, part_of
+from tests.handlers.support import Pieces, descriptors, names, opened_since, part_of
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +109,7 @@ async def _append(found: list[bytes], spooled: Spooled) -> None:
 
 @pytest.mark.parametrize("most", [IN_MEMORY, IN_FILE], ids=["memory", "file"])
 async def test_it_is_gone_after_the_flow(tmp_path: Path, most: Any) -> None:
-    before = descriptors_before()
+    before = descriptors()
     async with Spool(most, directory=tmp_path)(part_of(CHUNKS)) as spooled:
         stream = await spooled.open()
         await stream.receive(5)
@@ -163,7 +163,7 @@ async def test_all_parts_share_one_bound() -> None:
 
 
 async def test_a_failure_gives_the_room_back(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     spool = Spool(1000, directory=tmp_path)
     for pieces in ([b"x"], [b"x" * 500, b"y" * 600]):
         with pytest.raises(TruncatedBody):
@@ -217,7 +217,7 @@ async def test_a_flow_holds_64_files_at_most(tmp_path: Path) -> None:
     router = Router(max_handlers=4)
     router.add(Spool(IN_FILE, directory=tmp_path))
     data = body([("f", b"%03d" % i + DATA[:100]) for i in range(80)])
-    before = descriptors_before()
+    before = descriptors()
     async with router.flow(MultipartReader(data, content_type_of())) as flow:
         assert len(opened_since(before)) == 64
         assert len(names(tmp_path)) == 16
@@ -279,7 +279,7 @@ async def test_a_file_that_somebody_cut(tmp_path: Path) -> None:
 async def test_a_full_disk_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int, hold: bool
 ) -> None:
-    before, real, calls = descriptors_before(), os.pwrite, 0
+    before, real, calls = descriptors(), os.pwrite, 0
 
     def full(fd: int, data: Any, at: int) -> int:
         nonlocal calls
@@ -305,7 +305,7 @@ async def test_a_directory_that_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hold", [True, False], ids=["held", "named"])
 async def test_cancelled_at_each_checkpoint(tmp_path: Path, hold: bool) -> None:
-    before, nth, done = descriptors_before(), 0, False
+    before, nth, done = descriptors(), 0, False
     while not done:
         nth += 1
         with anyio.CancelScope() as scope:
@@ -377,7 +377,7 @@ async def test_a_rollback_removes_it(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     data = body([("f", DATA), ("last", b"")])
-    before = descriptors_before()
+    before = descriptors()
     with pytest.raises(ZeroDivisionError) as caught:
         await router.dispatch(MultipartReader(data, content_type_of()))
     assert len(caught.value.__notes__) == 1  # none of them says that the rollback failed

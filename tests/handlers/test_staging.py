@@ -13,7 +13,7 @@ import pytest
 from mpflow_handlers import staging, syscalls
 from mpflow_handlers.staging import Staged
 from mpflow_handlers.syscalls import Syscalls
-from tests.handlers.support import descriptors_before, names, opened_since
+from tests.handlers.support import descriptors, names, opened_since
 
 
 def staged_in(directory: Path, name: str = "a.txt", *, suffix: bool = False) -> Staged:
@@ -39,7 +39,7 @@ def test_a_system_without_nameless_files(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_all_suffixes_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "_TRIES", 3)
-    before = descriptors_before()
+    before = descriptors()
     published = [save(staged_in(tmp_path, suffix=True)) for _ in range(3)]
     assert published == ["a.txt", "a-1.txt", "a-2.txt"]
     one_more = staged_in(tmp_path, suffix=True)
@@ -52,7 +52,7 @@ def test_all_suffixes_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_discarded_file_is_not_written(tmp_path: Path) -> None:
     """A thread that begins too late, as after a cancellation, opens and writes nothing."""
-    before = descriptors_before()
+    before = descriptors()
     staged = staged_in(tmp_path)
     staged.discard()
     for late in (staged.open, staged.publish, lambda: staged.write([b"x"])):
@@ -74,7 +74,7 @@ def test_one_directory_by_two_ways_is_opened_once(tmp_path: Path) -> None:
     directory, other = tmp_path / "in", tmp_path / "other"
     directory.mkdir()
     other.symlink_to(directory)
-    before = descriptors_before()
+    before = descriptors()
     one, two = staged_in(directory, "1"), staged_in(other, "2")
     for staged in (one, two):
         staged.open()
@@ -88,7 +88,7 @@ def test_one_directory_by_two_ways_is_opened_once(tmp_path: Path) -> None:
 
 
 def test_a_name_is_promised_to_one_file_at_a_time(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     first, second = staged_in(tmp_path), staged_in(tmp_path)
     first.open()
     with pytest.raises(FileExistsError, match=r"another part .*a\.txt"):

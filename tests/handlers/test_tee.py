@@ -15,7 +15,7 @@ from obstore.store import LocalStore
 from mpflow import MultipartReader, Part, RouteError, Router
 from mpflow.testing import Bytewise, PartSpec, body, content_type_of, nested
 from mpflow_handlers import Collect, Digest, Discard, Nested, ObjectStore, Save, Tee, Text
-from tests.handlers.support import descriptors_before, names, opened_since, part_of
+from tests.handlers.support import descriptors, names, opened_since, part_of
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ async def test_on_a_router(tmp_path: Path, source: Any) -> None:
 
 
 async def test_one_failure_fails_the_part(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     router = Router()
     router.add(Tee(Save(tmp_path, "a"), scan), name="f")
     message = body([("f", b"virus" + DATA)])
@@ -72,7 +72,7 @@ async def test_one_that_may_fail(tmp_path: Path) -> None:
 
 
 async def test_a_rollback_reaches_all(tmp_path: Path) -> None:
-    before = descriptors_before()
+    before = descriptors()
     tee = Tee(Save(tmp_path, "a"), Save(tmp_path, "b"))
     reason = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError) as caught:
