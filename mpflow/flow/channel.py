@@ -9,6 +9,7 @@ from typing import Final
 
 import anyio
 
+from mpflow.flow.wake import Wake
 from mpflow.flow.watch import Watch
 from mpflow.pieces import Pieces
 
@@ -42,8 +43,8 @@ class Channel:
         self._at = 0
         self._ended = self._closed = False
         self._error: BaseException | None = None
-        self._item: anyio.Event | None = None
-        self._room: anyio.Event | None = None
+        self._item: Wake | None = None
+        self._room: Wake | None = None
         self.told: BaseException | None = None
         """What the receiver was given in place of the end."""
 
@@ -65,7 +66,7 @@ class Channel:
     async def wait(self) -> None:
         """Wait until there is room for another piece, or the receiver is gone."""
         while self._is_full and not self._closed:
-            self._room = anyio.Event()
+            self._room = self._watch.wake()
             try:
                 await self._room.wait()
             finally:
@@ -104,7 +105,7 @@ class Channel:
                 raise anyio.EndOfStream
             if self._item is not None:
                 raise anyio.BusyResourceError("receiving from")
-            self._item = anyio.Event()
+            self._item = self._watch.wake()
             try:
                 await self._item.wait()
             finally:

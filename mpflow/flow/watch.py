@@ -17,6 +17,7 @@ import attrs
 from anyio.lowlevel import current_token
 
 from mpflow.errors import HandlerTimeout, Stalled
+from mpflow.flow.wake import Wake, wakes_here
 
 if TYPE_CHECKING:
     from mpflow.flow.pool import Pool
@@ -48,6 +49,8 @@ class Watch:
     """The handlers that have not answered, and the `handler_timeout` of each."""
     blocked: dict[tuple[Pool, Record | None], float] = attrs.field(factory=dict[Any, Any])
     """The flows whose pumps wait for a handler (None: for room for one more part), since when."""
+    wake: Callable[[], Wake] = attrs.field(factory=wakes_here)
+    """Makes what a task waits on."""
     _descriptors: int = 0
     moved_at: float = -math.inf
     """When something last moved, while a pump was blocked."""
