@@ -216,7 +216,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Hypothesis for longer: every property with ten times the examples."""
+    """Hypothesis for longer: every property with thousands of examples."""
     install_for_tests(session)
     env = {"HYPOTHESIS_PROFILE": "long"}
     # Those of clients need what only their own session installs, and have no properties.

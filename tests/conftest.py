@@ -31,7 +31,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ci", deadline=None, suppress_health_check=_CALM)
 settings.register_profile(
-    "long", deadline=None, suppress_health_check=_CALM, max_examples=1000, print_blob=True
+    "long", deadline=None, suppress_health_check=_CALM, max_examples=2000, print_blob=True
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
