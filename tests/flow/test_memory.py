@@ -74,6 +74,27 @@ async def test_a_handler_that_never_reads_stops_the_source(size: int) -> None:
     assert source.given > 4 * MIB
 
 
+async def test_handlers_that_hold_a_piece_and_have_one_more_to_take() -> None:
+    """The most that the default number of handlers can have, with the queue behind them full."""
+    release = anyio.Event()
+    router = Router()
+
+    @router.route()
+    async def holds(part: Part) -> int:
+        piece = await part.receive()
+        await release.wait()
+        return len(piece)
+
+    chunks: list[bytes] = []
+    for i in range(200):
+        chunks += [head(Field(f"n{i}")), *[b"x" * 64 * KIB] * (2 if i < 16 else 0)]
+        chunks += [b"x" * (60_000 if i >= 16 else 0) + b"\r\n"]
+    source = Chunks([*chunks, tail()])
+    taken = await given_while_stuck(router, source, release)
+    assert 16 * 128 * KIB < taken <= 2560 * KIB  # docs/explanation/memory.md
+    assert source.given == sum(map(len, chunks)) + len(tail())
+
+
 @pytest.mark.parametrize("size", [1000, 8 * KIB])
 @pytest.mark.parametrize("part_size", [100, 3_000, 60_000])
 async def test_many_parts_without_a_slot_stop_the_source(part_size: int, size: int) -> None:
