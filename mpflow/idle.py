@@ -1,19 +1,91 @@
-"""`Moved`: a scope whose deadline counts only while something is waited for.
+"""`Idle` and `Moved`: a scope is cancelled once something was waited for too long.
 
-Knows: how an awaitable is driven (PEP 492, PEP 380). Must not know: sources, limits, errors.
+Knows: how an awaitable is driven (PEP 492, PEP 380), and the timers of asyncio.
+Must not know: sources, limits, errors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Generator
+import sys
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Generic, TypeVar
 
 import anyio
+from anyio.lowlevel import current_token
 
-__all__ = ["Moved"]
+__all__ = ["Idle", "Moved"]
 
 _T = TypeVar("_T")
+
+
+class Idle:
+    """Bounds each of many waits, one at a time.
+
+    On asyncio a deadline that moves is a timer set and another taken back, which is dearer than
+    all else that a chunk costs. So there one timer runs through many waits: when it rings while
+    nobody waits, nothing happens, and when the wait is younger than it, it is set again.
+    """
+
+    __slots__ = ("_due", "_loop", "_rings", "_running", "_scope", "_timer")
+
+    def __init__(self) -> None:
+        self._loop: Any = None
+        self._running: Callable[[], object] | None = None
+        self._scope: anyio.CancelScope | None = None  # of who waits now
+        self._timer: Any = None
+        self._due = self._rings = 0.0
+
+    async def wait(self, awaitable: Awaitable[_T], scope: anyio.CancelScope, limit: float) -> _T:
+        """Await `awaitable`; `scope`, that of the task, is cancelled after `limit` seconds."""
+        if not self._is_here():
+            return await Moved(awaitable, scope, limit)
+        self._due = due = self._loop.time() + limit
+        if self._timer is None or self._rings > due:
+            self._set()
+        self._scope = scope
+        try:
+            value = await awaitable
+        except BaseException:
+            self.stop()
+            raise
+        self._scope = None
+        return value
+
+    def stop(self) -> None:
+        """Take the timer back, as no wait follows soon."""
+        timer, self._timer, self._scope = self._timer, None, None
+        if timer is not None:
+            timer.cancel()
+
+    def _is_here(self) -> bool:
+        """Whether this is the loop of asyncio that has the timer; False on trio."""
+        try:
+            if self._running is not None and self._running() is self._loop:
+                return True
+        except RuntimeError:
+            pass  # asyncio's loop is gone, and this is trio
+        loop: Any = current_token().native_token
+        self._timer = None  # what another loop had will ring in vain
+        self._running = None
+        if hasattr(loop, "call_at"):
+            self._loop, self._running = loop, sys.modules["asyncio"].get_running_loop
+        return self._running is not None
+
+    def _set(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings = self._due
+        self._timer = self._loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._scope is None:
+            return
+        if self._loop.time() < self._due:
+            self._set()
+        else:
+            self._scope.cancel()
 
 
 class Moved(Generic[_T]):

@@ -6,7 +6,7 @@ Must not know: parts as streams, which part is current, levels inside this one, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from itertools import islice
 from typing import Final
 
@@ -26,7 +26,7 @@ from mpflow.errors import (
     PartRef,
     excerpt,
 )
-from mpflow.idle import Moved
+from mpflow.idle import Idle
 from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.rate import Rate
@@ -101,6 +101,7 @@ class EventReader:
         self.part_bytes_allowed: bool = False
         """Whether a flow bounds the parts in place of `max_part_bytes`."""
         self._scope: anyio.CancelScope | None = None
+        self._idle = Idle()
         self._rate: Rate | None = None
         # A wrong boundary is refused now, not at the first part.
         self._decoder = self._make_decoder()
@@ -221,18 +222,20 @@ class EventReader:
             raise
         return data
 
-    async def _receive(self) -> bytes | bytearray | memoryview:
+    def _receive(self) -> Awaitable[bytes | bytearray | memoryview]:
+        """The next chunk of the source, to be awaited at once."""
         limit = self.budget.limits.idle_timeout
-        source = self._source
+        source, scope = self._source, self._scope
         if self.holder is not None or self._timed_by_flow or limit is None:
-            return await source.__anext__()
-        if self._scope is not None:
-            # One scope whose deadline moves: a source may hold a scope of its own over its yield.
-            return await Moved(source.__anext__(), self._scope, limit)
-        if not source.timed:
-            return await source.__anext__()
+            return source.__anext__()
+        if scope is not None:
+            # One scope for all reads: a source may hold a scope of its own over its yield.
+            return self._idle.wait(source.__anext__(), scope, limit)
+        return self._receive_within(limit) if source.timed else source.__anext__()
+
+    async def _receive_within(self, limit: float) -> bytes | bytearray | memoryview:
         with anyio.CancelScope() as scope:
-            return await Moved(source.__anext__(), scope, limit)
+            return await self._idle.wait(self._source.__anext__(), scope, limit)
         assert scope.cancelled_caught
         raise self.idle_error()
 

@@ -142,9 +142,14 @@ class Part(Described, Values, ByteReceiveStream):
         return data[start:] if start else data
 
     async def __anext__(self) -> bytes:
-        outermost = self.holder is None and self.level.holder is None
         try:
-            return await self.receive(_MAX_ITERATED if outermost else MAX_RECEIVE)
+            if self._body is not None and not (self._ahead or self._closed):
+                data = await self._body.receive()
+                self.bytes_received += len(data)
+                if len(data) <= MAX_RECEIVE or len(data) <= self._most_at_once:
+                    return data
+                self._ahead = data
+            return await self.receive(self._most_at_once)
         except anyio.EndOfStream:
             raise StopAsyncIteration from None
 
@@ -194,6 +199,11 @@ class Part(Described, Values, ByteReceiveStream):
                 await self.receive()
         except anyio.EndOfStream:
             pass
+
+    @property
+    def _most_at_once(self) -> int:
+        outermost = self.holder is None and self.level.holder is None
+        return _MAX_ITERATED if outermost else MAX_RECEIVE
 
     # -- gathering ----------------------------------------------------------------------------
 

