@@ -246,6 +246,8 @@ class Decoder(States):
             add=queue.append,
         )
         self._index += len(queue)
+        if scanner.at == len(scanner.pieces) - 1:
+            scanner.pieces = []  # what is left is for the states
         return bool(queue)
 
     def _refuse_field(self, field: WholePart) -> Event | NeedData:
