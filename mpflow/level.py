@@ -34,6 +34,7 @@ from mpflow.sources import ByteSource, Source, open_source
 from mpflow.wire import (
     NEED_DATA,
     Budget,
+    ContentType,
     Decoder,
     Deviation,
     Event,
@@ -67,7 +68,10 @@ class EventReader:
             raise NotMultipart("expected a content type of multipart/*, and there is none")
         if not isinstance(content_type, str):
             raise TypeError(f"expected the content type as str, got {content_type!r:.60}")
-        parsed = parse_content_type(content_type, policy=policy)
+        holder = source if isinstance(source, Part) else None
+        parsed = None if holder is None else _parsed_with(holder, content_type)
+        if parsed is None:
+            parsed = parse_content_type(content_type, policy=policy)
         if not parsed.is_multipart:
             came = excerpt(parsed.essence)
             raise NotMultipart(f"expected a content type of multipart/*, got {came}")
@@ -88,14 +92,17 @@ class EventReader:
         """What was accepted though malformed, in order, of this level and those inside it."""
         self.charset: str | None = None
         """The default charset, once a `_charset_` field has named one."""
-        self.budget: Budget = Budget(limits or Limits(), given=limits is not None)
-        self.holder: Part | None = source if isinstance(source, Part) else None
+        self.budget: Budget
+        self.holder: Part | None = holder
         """The part that holds this level, None for the outermost."""
-        if self.holder is not None:
-            self._join(self.holder, content_type, limits)
+        if holder is None:
+            self.budget = Budget(limits or Limits(), given=limits is not None)
+            self._source = open_source(source)
+        else:
+            self._join(holder, content_type, limits)
+            self._source = Source(holder.receive, timed=True)
         self._policy = policy
         self._boundary = parsed.boundary
-        self._source = open_source(source)
         self._expected: int | None = None  # what Content-Length says
         self._busy = self._started = self._at_eof = self._timed_by_flow = False
         self.part_bytes_allowed: bool = False
@@ -309,6 +316,15 @@ class EventReader:
                 part=info.ref,
             )
         self.charset = charset
+
+
+def _parsed_with(holder: Part, content_type: str) -> ContentType | None:
+    """The content type of a part, where it is what was parsed with its headers, and flawless."""
+    head = holder.info.head
+    if head.deviations or content_type != head.headers.get("Content-Type"):
+        return None
+    parsed = head.parsed_content_type
+    return parsed if parsed.is_multipart else None
 
 
 class _BrokenDecoder(Decoder):

@@ -127,6 +127,11 @@ class Head:
         return self._whole().headers
 
     @property
+    def parsed_content_type(self) -> ContentType:
+        """The content type with its parameters; the default where there is none."""
+        return self._whole().content_type
+
+    @property
     def content_type_params(self) -> Mapping[str, str]:
         """The parameters of the content type, by lower-case key."""
         return self._whole().content_type.params

@@ -36,6 +36,11 @@ _TO_SEMICOLON = re.compile(r"[^;]*+")
 _WORD = re.compile(r"[^; \t]*+")
 # Possessive throughout: a quote that does not close fails at once, without going back.
 _QUOTED = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
+# What most parameters are: nothing to undo, nothing to record. The rest is for `_Scanner`.
+_USUAL = re.compile(
+    r"; ?([!#$&+\-.0-9A-Z^_`a-z{|}~]++)="
+    r'(?:"([^"\\%]*+)"|([!#$&+\-.0-9A-Z^_`a-z{|}~]++))(?=;|\Z)'
+)
 _NOTED = re.compile(r'[ \t"]')  # in a value without quotes, these have codes of their own
 _COMMENT = re.compile(r'\([^()"\\;]*+\)[ \t]*+(?=;|\Z)')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -80,8 +85,16 @@ def scan_parameters(
     """
     scanner = _Scanner(text, notes, disposition, form)
     parameters: list[Parameter] = []
-    pos = scanner.skip_junk(pos)
+    if pos < len(text) and text[pos] != ";":
+        pos = scanner.skip_junk(pos)
     while pos < len(text):
+        usual = _USUAL.match(text, pos)
+        if usual is not None:
+            key, quoted, token = usual.groups()
+            value = token if quoted is None else quoted
+            parameters.append(Parameter(key.lower(), None, False, value, quoted is not None))
+            pos = usual.end()
+            continue
         start = _end(_SEPARATORS, text, pos + 1)
         if start == len(text) or ";" in text[pos + 1 : start]:
             notes.note("empty-parameter", "expected a parameter after ';'", text[pos:start])
