@@ -46,12 +46,15 @@ class Scanner:
     padding, and then says so by `at`.
     """
 
-    __slots__ = ("_run", "_tail", "at", "delimiter", "held", "inbox", "last", "max_line", "padding", "pieces")
+    __slots__ = (
+        "_run", "_tail", "at", "delimiter", "held", "inbox", "last", "max_line", "padding",
+        "pieces",
+    )  # fmt: skip
 
     def __init__(self, delimiter: bytes, *, max_line: int | None) -> None:
         self.delimiter: bytes = delimiter
         self.last: int = delimiter[-1]
-        """Its last byte. Where that is not, no delimiter is: that is seen in a tenth of the time."""
+        """Its last byte. Where that is not, no delimiter is: seen in a tenth of the time."""
         self.held: bytes = b"\r\n"
         self.padding: int = 0
         self.max_line: int | None = max_line
