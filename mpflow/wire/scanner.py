@@ -101,6 +101,7 @@ class Scanner:
             # `split` gives back the object itself where there is no delimiter.
             data = self.held + chunk if self.held else chunk
             pieces = data.split(delimiter) if self.last in data else [data]
+            del data  # else it would be kept as long as its pieces
             text, last = pieces[0], len(pieces) - 1
             self.held = b""
             i = 0
