@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -27,7 +28,7 @@ class Idle:
     nobody waits, nothing happens, and when the wait is younger than it, it is set again.
     """
 
-    __slots__ = ("_due", "_loop", "_rings", "_running", "_scope", "_timer")
+    __slots__ = ("_closed", "_due", "_loop", "_rings", "_running", "_scope", "_timer")
 
     def __init__(self) -> None:
         self._loop: Any = None
@@ -35,27 +36,35 @@ class Idle:
         self._scope: anyio.CancelScope | None = None  # of who waits now
         self._timer: Any = None
         self._due = self._rings = 0.0
+        self._closed = False
 
-    async def wait(self, awaitable: Awaitable[_T], scope: anyio.CancelScope, limit: float) -> _T:
-        """Await `awaitable`; `scope`, that of the task, is cancelled after `limit` seconds."""
-        if not self._is_here():
-            return await Moved(awaitable, scope, limit)
-        self._due = due = self._loop.time() + limit
-        if self._timer is None or self._rings > due:
+    def wait(
+        self, awaitable: Awaitable[_T], scope: anyio.CancelScope, limit: float
+    ) -> Awaitable[_T]:
+        """Await `awaitable`; `scope`, that of the task, is cancelled once it waits for `limit` s.
+
+        What does not wait costs no timer.
+        """
+        return Moved(awaitable, scope, limit, self if self._is_here() else None)
+
+    def begin(self, scope: anyio.CancelScope, limit: float) -> None:
+        """Somebody waits from now on, whose scope this is."""
+        self._due = self._loop.time() + limit
+        if self._timer is None or self._rings > self._due:
             self._set()
         self._scope = scope
-        try:
-            value = await awaitable
-        except BaseException:
-            self.stop()
-            raise
+
+    def end(self) -> None:
+        """Nobody waits any more."""
         self._scope = None
-        return value
+        if self._closed:
+            self.stop()
 
     def stop(self) -> None:
-        """Take the timer back, as no wait follows soon."""
-        timer, self._timer, self._scope = self._timer, None, None
-        if timer is not None:
+        """Take the timer back, as no wait follows soon. One under way keeps it to its end."""
+        self._closed = self._scope is not None
+        if not self._closed and self._timer is not None:
+            timer, self._timer = self._timer, None
             timer.cancel()
 
     def _is_here(self) -> bool:
@@ -66,7 +75,7 @@ class Idle:
         except RuntimeError:
             pass  # asyncio's loop is gone, and this is trio
         loop: Any = current_token().native_token
-        self._timer = None  # what another loop had will ring in vain
+        self._timer = None  # what another loop has will ring in vain
         self._running = None
         if hasattr(loop, "call_at"):
             self._loop, self._running = loop, sys.modules["asyncio"].get_running_loop
@@ -76,13 +85,16 @@ class Idle:
         if self._timer is not None:
             self._timer.cancel()
         self._rings = self._due
-        self._timer = self._loop.call_at(self._due, self._ring)
+        # A context of its own: else what the task has in its own lives as long as the timer.
+        self._timer = self._loop.call_at(self._due, self._ring, self._loop, context=Context())
 
-    def _ring(self) -> None:
+    def _ring(self, loop: Any) -> None:
+        if loop is not self._loop:
+            return  # read by another loop since, in another thread perhaps
         self._timer = None
         if self._scope is None:
             return
-        if self._loop.time() < self._due:
+        if loop.time() < self._due:
             self._set()
         else:
             self._scope.cancel()
@@ -92,15 +104,23 @@ class Moved(Generic[_T]):
     """Awaits `awaitable`; `scope` ends `limit` seconds after it began to wait for something.
 
     What does not wait costs no timer: moving a deadline is dearer than all else that a chunk costs
-    which is there. Afterwards the scope has no deadline. It has to be that of the task.
+    which is there. Afterwards the scope has no deadline. It has to be that of the task. With
+    `idle` that one's timer stands in place of the deadline.
     """
 
-    __slots__ = ("_awaitable", "_limit", "_scope")
+    __slots__ = ("_awaitable", "_idle", "_limit", "_scope")
 
-    def __init__(self, awaitable: Awaitable[_T], scope: anyio.CancelScope, limit: float) -> None:
+    def __init__(
+        self,
+        awaitable: Awaitable[_T],
+        scope: anyio.CancelScope,
+        limit: float,
+        idle: Idle | None = None,
+    ) -> None:
         self._awaitable = awaitable
         self._scope = scope
         self._limit = limit
+        self._idle = idle
 
     def __await__(self) -> Generator[Any, Any, _T]:
         steps = self._awaitable.__await__()
@@ -109,11 +129,18 @@ class Moved(Generic[_T]):
         except StopIteration as done:
             value: _T = done.value
             return value
-        self._scope.deadline = anyio.current_time() + self._limit
+        scope, idle = self._scope, self._idle
+        if idle is not None:
+            idle.begin(scope, self._limit)
+        else:
+            scope.deadline = anyio.current_time() + self._limit
         try:
             return (yield from _Begun(steps, first))
         finally:
-            self._scope.deadline = math.inf
+            if idle is not None:
+                idle.end()
+            else:
+                scope.deadline = math.inf
 
 
 class _Begun(Generator[Any, Any, _T]):

@@ -201,12 +201,16 @@ class EventReader:
                 decoder.receive_data(await self._receive())
         except StopAsyncIteration:
             self._at_eof = True
+            self._idle.stop()
             decoder.receive_eof()
         except RecursionError as error:
             self._decoder = _BROKEN  # what came may be lost
             if self.holder is None:
                 raise
             raise self._too_deep(self.holder) from error
+        except BaseException:
+            self._idle.stop()
+            raise
         finally:
             self._busy = False
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from mpflow import LimitExceeded, Limits, MultipartReader, TruncatedBody
 from mpflow.idle import Idle, Moved
 from tests.clock import virtual_time
+from tests.support import BODY, TYPE
 
 pytestmark = pytest.mark.anyio
+
+IN_ONE = BODY.index(b"one") + 1
 
 
 class Seen:
@@ -129,16 +140,112 @@ async def test_many_waits_have_one_timer_and_none_once_it_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_what_fails_takes_the_timer_back() -> None:
-    async def fail() -> None:
+@pytest.mark.parametrize("end", [len(BODY), len(BODY) // 2])
+async def test_a_reader_leaves_no_timer_when_its_source_ends_or_is_cut(end: int) -> None:
+    before, seen = timers(), set[int]()
+    send, receive = anyio.create_memory_object_stream[bytes](0)
+
+    async def feed() -> None:
+        async with send:
+            for at in range(0, end, 8):
+                await send.send(BODY[at : min(end, at + 8)])
+                seen.add(timers() - before)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(feed)
+        reader = MultipartReader(receive, TYPE)
+        with pytest.raises(TruncatedBody) if end < len(BODY) else nullcontext():
+            await reader.drain()
+            await reader.read_to_end()
+    receive.close()
+    assert timers() == before
+    assert max(seen) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_reader_that_fails_or_is_closed_leaves_no_timer(fails: bool) -> None:
+    async def give() -> AsyncIterator[bytes]:
+        await checkpoint()
+        yield BODY[:IN_ONE]
         await checkpoint()
         raise LookupError
 
-    idle, before = Idle(), timers()
-    with anyio.CancelScope() as scope:
-        with pytest.raises(LookupError):
-            await idle.wait(fail(), scope, 5)
+    before = timers()
+    async with MultipartReader(give(), TYPE) as reader:
+        await reader.next_part()
+        assert timers() == before + 1
+        if fails:
+            with pytest.raises(LookupError):
+                await reader.drain()
+            assert timers() == before
     assert timers() == before
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_timer_keeps_nothing_of_the_context_of_its_task() -> None:
+    class Secret:
+        pass
+
+    held: ContextVar[Secret] = ContextVar("held")
+    secret = Secret()
+    gone = weakref.ref(secret)
+    idle = Idle()
+
+    async def read(secret: Secret) -> None:
+        held.set(secret)
+        with anyio.CancelScope() as scope:
+            await idle.wait(checkpoint(), scope, 5)
+
+    task = asyncio.create_task(read(secret))
+    await task
+    del task, secret
+    for _ in range(3):
+        await checkpoint()
+    gc.collect()
+    assert gone() is None
+    idle.stop()
+
+
+@virtual_time
+@pytest.mark.parametrize("close", ["close", "aclose"])
+async def test_a_wait_has_its_limit_though_the_reader_is_closed_meanwhile(close: str) -> None:
+    begun = anyio.current_time()
+    send, receive = anyio.create_memory_object_stream[bytes](0)
+    reader = MultipartReader(receive, TYPE, limits=Limits(idle_timeout=5))
+
+    async def read() -> None:
+        with pytest.raises(LimitExceeded, match="idle_timeout"):
+            await reader.next_part()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        if close == "close":
+            reader.close()
+        else:
+            await reader.aclose()
+    assert anyio.current_time() - begun == pytest.approx(5)
+    send.close()
+    receive.close()
+
+
+async def test_what_works_long_before_it_waits_has_the_whole_limit() -> None:
+    idle = Idle()
+
+    async def read() -> str:
+        until = time.perf_counter() + 0.1
+        while time.perf_counter() < until:
+            pass
+        await checkpoint()
+        return "value"
+
+    with anyio.CancelScope() as scope:
+        # It has run before, so that it rings in the midst of the work.
+        await idle.wait(checkpoint(), scope, 0.05)
+        assert await idle.wait(read(), scope, 0.05) == "value"
+    assert not scope.cancelled_caught
+    idle.stop()
 
 
 @virtual_time
@@ -190,3 +297,24 @@ def test_another_event_loop_has_a_timer_of_its_own() -> None:
         anyio.run(wait, 0, backend=backend)
         anyio.run(wait, math.inf, backend=backend)
     assert ended == [False, True] * 3
+
+
+def test_a_timer_of_a_loop_that_is_left_rings_in_vain() -> None:
+    idle, faults, rung, ended = Idle(), list[object](), threading.Event(), list[bool]()
+
+    async def first() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: faults.append(context))
+        with anyio.CancelScope() as scope:
+            await idle.wait(checkpoint(), scope, 0.05)
+        loop.call_later(0.06, rung.set)
+        await asyncio.to_thread(asyncio.run, second(), debug=True)
+
+    async def second() -> None:
+        with anyio.CancelScope() as scope:
+            await idle.wait(asyncio.to_thread(rung.wait), scope, 30)
+        ended.append(scope.cancelled_caught)
+
+    asyncio.run(first())
+    assert ended == [False]
+    assert not faults

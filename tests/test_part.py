@@ -511,3 +511,25 @@ async def test_a_step_of_an_iteration_of_a_nested_part_is_64_kib_at_most() -> No
     sizes = (await router.dispatch(reader))[handler]
     assert sum(sizes) == 200_000
     assert max(sizes) <= 65536
+
+
+async def test_iterating_calls_the_receive_of_a_subclass() -> None:
+    class Counted(Part):
+        seen = 0
+
+        async def receive(self, max_bytes: int = 65536) -> bytes:
+            data = await super().receive(max_bytes)
+            self.seen += len(data)
+            return data
+
+    class Further(Counted):
+        pass
+
+    class Reader(MultipartReader):
+        part_class = Further
+
+    sent = b"--boundary\r\n\r\n" + b"x" * 100_000 + b"\r\n--boundary--\r\n"
+    async with Reader(Chunked(sent, 1000), TYPE) as reader:
+        async for it in reader:
+            assert isinstance(it, Counted)
+            assert sum([len(chunk) async for chunk in it]) == it.seen == 100_000
