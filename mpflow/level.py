@@ -184,7 +184,7 @@ class EventReader:
     def give_up(self) -> None:
         """For flows: nobody reads on, and what came is let go of."""
         if not self._decoder.ended:
-            self._decoder = _GIVEN_UP
+            self._decoder, self.budget.give_back = _GIVEN_UP, None
 
     async def fill(self) -> None:
         """Read the source once, and hand what came to the decoder."""

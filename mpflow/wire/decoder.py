@@ -35,7 +35,7 @@ class Decoder(States):
     raises it again.
     """
 
-    __slots__ = ("_cap", "_entered", "_flows", "_is_text", "_ready", "_room")
+    __slots__ = ("_cap", "_entered", "_flows", "_is_text", "_ready", "_room", "_taken")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Decoder(States):
             budget=budget,
         )
         self._cap = NO_LIMIT  # bytes that are decoded at most, where that was tightened
+        self._taken: list[WholePart] = []  # ahead, the last one first: see `_take_fields`
         # The fast lane of large parts: see `_enter_lane`.
         self._flows = False
         self._ready: PartData | NeedData | None = None
@@ -104,6 +105,8 @@ class Decoder(States):
         if self._ready is not None:
             ready, self._ready = self._ready, NEED_DATA
             return ready
+        if self._taken:
+            return self._taken.pop()
         queue = self._queue
         try:
             while not queue:
@@ -112,7 +115,7 @@ class Decoder(States):
                 if self._ended:
                     return self._after_end()
                 if self._scanner.pieces and self._cap == NO_LIMIT and self._take_fields():
-                    break
+                    return self._taken.pop()
                 token = next(self._tokens)
                 if token is None:
                     if self._overflow or self._eof:
@@ -151,15 +154,7 @@ class Decoder(States):
             self._fail(error)
             if not queue:
                 raise
-        event = queue.popleft()
-        if type(event) is WholePart:
-            # Taken ahead, and had only now: it counts now, for other levels count too.
-            counts = self._counts
-            counts.parts += 1
-            counts.header_bytes += len(event.head.raw)
-            if counts.parts > self._most_parts or counts.header_bytes > self._most_header_bytes:
-                return self._refuse_field(event)
-        return event
+        return queue.popleft()
 
     def tighten(self, limits: Limits) -> None:
         """From now on take `limits` too: the tighter of each field, of the `budget` as well.
@@ -168,8 +163,7 @@ class Decoder(States):
         stays, and counts. Raises `LimitExceeded` for a boundary past `max_boundary`.
         """
         check_boundary(self._boundary, limits=limits)
-        if self._queue and type(self._queue[0]) is WholePart:
-            self._give_back()
+        self._give_back()
         self._leave_lane()
         self._budget.tighten(limits)
         self._bound()
@@ -232,8 +226,8 @@ class Decoder(States):
 
     def _take_fields(self) -> bool:
         """The hot path of forms: as many parts as come next, are whole and have usual headers."""
-        scanner, counts, most, queue = self._scanner, self._counts, self.part_limit, self._queue
-        scanner.at, self._at = take_fields(
+        scanner, counts, most = self._scanner, self._counts, self.part_limit
+        self._taken, scanner.at, self._at, header_bytes = take_fields(
             scanner.pieces,
             scanner.at,
             self._at,
@@ -243,29 +237,29 @@ class Decoder(States):
             most_header_bytes=self._most_header_bytes - counts.header_bytes,
             easy=self._easy,
             part_limit=NO_LIMIT if most is None else most,
-            add=queue.append,
         )
-        self._index += len(queue)
+        parts = len(self._taken)
+        self._budget.give_back = self._give_back
+        self._index += parts
+        counts.parts += parts
+        counts.header_bytes += header_bytes
         if scanner.at == len(scanner.pieces) - 1:
             scanner.pieces = []  # what is left is for the states
-        return bool(queue)
-
-    def _refuse_field(self, field: WholePart) -> Event | NeedData:
-        """One that was taken ahead passes a limit after all: the states say what is wrong."""
-        self._counts.parts -= 1
-        self._counts.header_bytes -= len(field.head.raw)
-        self._queue.appendleft(field)
-        self._give_back()
-        return self.next_event()
+        return parts > 0
 
     def _give_back(self) -> None:
-        """What `_take_fields` took ahead, and nobody has had, was not decoded yet."""
-        fields = [event for event in self._queue if type(event) is WholePart]
-        # A CRLF before the block, two behind it.
-        self._at = fields[0].offset - len(fields[0].head.raw) - 6
-        self._scanner.at -= len(fields)
-        self._index -= len(fields)
-        self._queue.clear()
+        """What was taken ahead, and nobody has had, was not decoded yet, and does not count.
+
+        For limits that are tightened, and for a level inside a part, which shares the counts.
+        """
+        if self._taken:
+            parts, self._taken = self._taken, []
+            # A CRLF before the block, two behind it.
+            self._at = parts[-1].offset - len(parts[-1].head.raw) - 6
+            self._scanner.at -= len(parts)
+            self._index -= len(parts)
+            self._counts.parts -= len(parts)
+            self._counts.header_bytes -= sum(len(part.head.raw) for part in parts)
 
     def _usual_part(self, text: bytes, mark: int) -> WholePart | PartBegin | None:
         """The hot path: the headers of a part are whole in hand, and can break no limit.

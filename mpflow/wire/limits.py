@@ -7,6 +7,7 @@ Must not know: who reads, or what a part means.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -212,6 +213,8 @@ class Budget:
     counts: _Counts = attrs.field(factory=_Counts)
     given: bool = True
     total: int | None = attrs.field(init=False)
+    give_back: Callable[[], None] | None = attrs.field(init=False, default=None)
+    """What the decoder of this level has counted ahead is counted no more."""
 
     def __attrs_post_init__(self) -> None:
         self.total = None if self.path else self.limits.max_total_bytes
@@ -221,6 +224,8 @@ class Budget:
         depth = self.limits.max_depth
         if depth is not None and len(path) + 1 > depth:
             raise LimitExceeded("max_depth", depth, part=part)
+        if self.give_back is not None:
+            self.give_back()  # parts inside come before those behind
         return Budget(self.limits, path, self.counts)
 
     def tighten(self, limits: Limits) -> None:

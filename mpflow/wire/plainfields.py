@@ -10,7 +10,6 @@ a limit, is left to it, with all that comes after.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 from mpflow.wire.events import WholePart
@@ -24,8 +23,11 @@ MOST = 32
 MOST_BYTES = 65536
 """No further part is taken once those before have so many bytes."""
 
-Taken: TypeAlias = tuple[int, int]
-"""Where the next text stands among the pieces, and its offset."""
+_EDGE = 6
+"""Bytes of a text around its block: the CRLF that ends the delimiter line, and the blank line."""
+
+Taken: TypeAlias = tuple[list[WholePart], int, int, int]
+"""The parts, the last one first; where the next text stands, its offset; their header bytes."""
 
 
 def take_fields(
@@ -39,41 +41,52 @@ def take_fields(
     most_header_bytes: float,
     easy: int,
     part_limit: float,
-    add: Callable[[WholePart], None],
 ) -> Taken:
-    """Give each part from `pieces[at]` on to `add`, until one is of another shape.
+    """Take each part from `pieces[at]` on, until one is of another shape.
 
     `offset` is that of `pieces[at]`, `delimiter` the length of one. The limits are what is left:
     `easy` is the size of a header block that can break no limit of lines or counts.
     """
+    taken: list[WholePart] = []
     header_bytes, last = 0, min(len(pieces) - 1, at + min(most_parts, MOST))
-    match, head, whole = PLAIN_FIELD, Head, WholePart
-    enough = offset + MOST_BYTES
+    # Without `__init__`, which would be a seventh of what a field costs.
+    match, make, head_class, whole_class = PLAIN_FIELD, object.__new__, Head, WholePart
+    enough, small = offset + MOST_BYTES, min(easy, part_limit)
     while at < last and offset < enough:
         text = pieces[at]
         found = match(text)
         try:
             if found is not None:
                 block, name = found.groups()
-                made = head(block, name.decode(), None, default_type)
+                head = make(head_class)
+                head.raw = block
+                head.name = name.decode()
+                head.filename = head.charset = head._full = None  # pyright: ignore[reportPrivateUsage]
+                head.content_type = default_type
             elif (found := PLAIN_FILE(text)) is not None:
                 block, name, filename, essence, charset = found.groups()
-                made = plain_head(block, name, filename, essence, charset, default_type)
+                head = plain_head(block, name, filename, essence, charset, default_type)
             else:
                 break
         except UnicodeDecodeError:
             break
-        size, end = len(block), found.end()
+        size, length = len(block), len(text)
+        at += 1
         # Padding behind the delimiter, or a close delimiter, is for the scanner to judge.
         if (
-            pieces[at + 1][:2] != b"\r\n"
-            or size > easy
+            pieces[at][:2] != b"\r\n"
             or header_bytes + size > most_header_bytes
-            or len(text) - end > part_limit
+            or (length > small and (size > easy or length - size - _EDGE > part_limit))
         ):
+            at -= 1
             break
-        add(whole(made, text[end:], offset + end))
         header_bytes += size
-        offset += len(text) + delimiter
-        at += 1
-    return at, offset
+        size += _EDGE
+        part = make(whole_class)
+        part.head = head
+        part.data = text[size:]
+        part.offset = offset + size
+        taken.append(part)
+        offset += length + delimiter
+    taken.reverse()
+    return taken, at, offset, header_bytes

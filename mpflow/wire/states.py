@@ -224,6 +224,7 @@ class States:
             self._moved, self._moves = 0, []
         if mark == CLOSE:
             self._ended = True
+            self._budget.give_back = None  # a circle, for the garbage collector
             self.epilogue_bytes = self._received - (self._at + 2)
             scanner.clear()
             self._tokens.close()
@@ -306,6 +307,7 @@ class States:
             self._placed(error, max(0, self._at))
         error.level = self._budget.path
         self._error = error
+        self._budget.give_back = None
         self._scanner.clear()
         self._tokens.close()  # it holds what it was at
 

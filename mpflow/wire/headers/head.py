@@ -218,13 +218,14 @@ def plain_head(
     default_type: str,
 ) -> Head:
     """The head of a block whose parts one match has found; `UnicodeDecodeError` if not UTF-8."""
-    return Head(
-        block,
-        name.decode(),
-        None if filename is None else filename.decode(),
-        default_type if essence is None else essence.decode().lower(),
-        None if charset is None else charset.decode(),
-    )
+    head = object.__new__(Head)  # without `__init__`: this is a hot path
+    head.raw = block
+    head.name = name.decode()
+    head.filename = None if filename is None else filename.decode()
+    head.content_type = default_type if essence is None else essence.decode().lower()
+    head.charset = None if charset is None else charset.decode()
+    head._full = None  # pyright: ignore[reportPrivateUsage]
+    return head
 
 
 def _read(block: bytes, *, form: bool, default_type: str, policy: Policy) -> _Full:
