@@ -11,14 +11,15 @@ from collections.abc import Iterable
 from mpflow.errors import MalformedBody, MultipartError
 from mpflow.wire.boundary import check_boundary
 from mpflow.wire.events import NEED_DATA, Event, NeedData, PartBegin, PartData, WholePart
+from mpflow.wire.lane import Lane
 from mpflow.wire.limits import Budget, Limits
 from mpflow.wire.plainfields import take_fields
-from mpflow.wire.states import BODY, HEADERS, NO_LIMIT, States
+from mpflow.wire.states import BODY, HEADERS, NO_LIMIT
 
 __all__ = ["Decoder"]
 
 
-class Decoder(States):
+class Decoder(Lane):
     """Turns the bytes of one multipart level into events (RFC 2046, 5.1.1), without any I/O.
 
     Call `receive_data` with what came, then `next_event` until it gives `NEED_DATA`; call
@@ -35,7 +36,7 @@ class Decoder(States):
     raises it again.
     """
 
-    __slots__ = ("_cap", "_entered", "_flows", "_is_text", "_ready", "_room", "_taken")
+    __slots__ = ("_cap", "_flows", "_taken")
 
     def __init__(
         self,
@@ -57,53 +58,19 @@ class Decoder(States):
         )
         self._cap = NO_LIMIT  # bytes that are decoded at most, where that was tightened
         self._taken: list[WholePart] = []  # ahead, the last one first: see `_take_fields`
-        # The fast lane of large parts: see `_enter_lane`.
-        self._flows = False
-        self._ready: PartData | NeedData | None = None
-        self._room: int = 0
-        self._entered: int = 0
-        self._is_text = self._scanner.is_text
+        self._flows = False  # the lane may be entered
+        self._lay_lane()
 
     # -- the public face ----------------------------------------------------------------------
-
-    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
-        """Add what came. A `bytes` object is kept as it is, anything mutable is copied."""
-        if self._ready is not None:
-            if self._ready is NEED_DATA and type(data) is bytes and data:
-                room = self._room - len(data)
-                if room >= 0 and self._is_text(data):
-                    self._room, self._ready = room, PartData(data)
-                    return
-            self._leave_lane()
-        if type(data) is not bytes:
-            if not isinstance(data, bytes | bytearray | memoryview):
-                raise TypeError(f"expected bytes, bytearray or memoryview, got {data!r:.60}")
-            data = bytes(data)
-        if self._eof:
-            raise RuntimeError("receive_data() was called after receive_eof()")
-        self._received += len(data)
-        if self._ended:
-            self._count_epilogue(len(data))
-        elif data and self._error is None:
-            if self._total is not None and self._received > self._total:
-                # What is within the limit is still decoded, so that any chunking ends alike.
-                data = data[: max(0, len(data) - (self._received - self._total))]
-                self._overflow = True
-            if data:
-                self._scanner.inbox.append(data)
-
-    def receive_eof(self) -> None:
-        """No more data will come. If the body is not whole, `next_event` will raise."""
-        self._leave_lane()
-        self._eof = True
 
     def next_event(self) -> Event | NeedData:
         """The next event, or `NEED_DATA`. After `BodyEnd` it gives `BodyEnd` for ever.
 
         Raises `TruncatedBody`, `EmptyBody`, `MalformedBody` or `LimitExceeded`.
         """
-        if self._ready is not None:
-            ready, self._ready = self._ready, NEED_DATA
+        ready = self._ready
+        if ready is not None:
+            self._ready = NEED_DATA
             return ready
         if self._taken:
             return self._taken.pop()
@@ -197,30 +164,6 @@ class Decoder(States):
     def ended(self) -> bool:
         """True once the close delimiter was seen."""
         return self._ended
-
-    # -- the fast lane of large parts ---------------------------------------------------------
-
-    def _enter_lane(self) -> None:
-        """All that came is decoded: if a body goes on, the next chunk may be data as it is.
-
-        Then it needs no state but how many bytes more are within all limits. `_ready` is what the
-        next event is, `NEED_DATA` if nothing came, and None outside the lane.
-        """
-        if self._state == BODY and not (self._scanner.held or self._skip or self._odd):
-            size = NO_LIMIT if self.part_limit is None else self.part_limit - self._size
-            total = NO_LIMIT if self._total is None else self._total - self._received
-            self._room = self._entered = min(size, total)
-            self._ready = NEED_DATA
-
-    def _leave_lane(self) -> None:
-        if self._ready is not None:
-            taken = self._entered - self._room
-            self._size += taken
-            self._received += taken
-            self._at += taken
-            if self._ready is not NEED_DATA:
-                self._queue.append(self._ready)
-            self._ready = None
 
     # -- the fast ways of parts that are whole in hand, and of usual headers -------------------
 

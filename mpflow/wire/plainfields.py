@@ -52,9 +52,9 @@ def take_fields(
     # Without `__init__`, which would be a seventh of what a field costs.
     match, make, head_class, whole_class = PLAIN_FIELD, object.__new__, Head, WholePart
     enough, small = offset + MOST_BYTES, min(easy, part_limit)
-    while at < last and offset < enough:
-        text = pieces[at]
-        found = match(text)
+    text = pieces[at]
+    found = match(text)
+    for after in pieces[at + 1 : last + 1]:
         try:
             if found is not None:
                 block, name = found.groups()
@@ -70,15 +70,14 @@ def take_fields(
                 break
         except UnicodeDecodeError:
             break
-        size, length = len(block), len(text)
-        at += 1
-        # Padding behind the delimiter, or a close delimiter, is for the scanner to judge.
+        size, length, found = len(block), len(text), match(after)
         if (
-            pieces[at][:2] != b"\r\n"
+            # Padding behind the delimiter, or a close delimiter, is for the scanner to judge.
+            (found is None and after[:2] != b"\r\n")
             or header_bytes + size > most_header_bytes
             or (length > small and (size > easy or length - size - _EDGE > part_limit))
+            or offset >= enough
         ):
-            at -= 1
             break
         header_bytes += size
         size += _EDGE
@@ -88,5 +87,7 @@ def take_fields(
         part.offset = offset + size
         taken.append(part)
         offset += length + delimiter
+        text = after
+    at += len(taken)
     taken.reverse()
     return taken, at, offset, header_bytes

@@ -72,16 +72,6 @@ class Scanner:
         """Add a chunk."""
         self.inbox.append(chunk)
 
-    def is_text(self, chunk: bytes) -> bool:
-        """Whether a chunk, where nothing is held, has no delimiter and cannot end in part of one.
-
-        For who then takes it in place of `tokens`, which waits for a chunk.
-        """
-        if self.last in chunk and chunk.find(self.delimiter) >= 0:  # `in` for bytes is slower
-            return False
-        tail = chunk[self._tail :]
-        return _CR not in tail or not self.delimiter.startswith(tail[tail.rfind(b"\r") :])
-
     def clear(self) -> None:
         """Let go of what was pushed."""
         self.inbox.clear()

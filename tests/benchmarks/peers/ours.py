@@ -71,8 +71,7 @@ def decoder(body: Body, take: Take) -> tuple[int, int]:
     receive, next_event = machine.receive_data, machine.next_event
     for chunk in body.chunks:
         receive(chunk)
-        while True:
-            event = next_event()
+        while (event := next_event()) is not NEED_DATA:
             if type(event) is WholePart:
                 assert event.head.name
                 parts += 1
@@ -82,7 +81,7 @@ def decoder(body: Body, take: Take) -> tuple[int, int]:
             elif type(event) is PartBegin:
                 assert event.head.name
                 parts += 1
-            elif event is NEED_DATA or type(event) is BodyEnd:
+            elif type(event) is BodyEnd:
                 break
     return parts, size
 
