@@ -6,15 +6,17 @@ Must not know: where bytes come from, what a header means, or who takes the even
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from mpflow.errors import MalformedBody, MultipartError
 from mpflow.wire.boundary import check_boundary
 from mpflow.wire.events import NEED_DATA, Event, NeedData, PartBegin, PartData, WholePart
+from mpflow.wire.headers import PLAIN_FILE, Head, plain_head
 from mpflow.wire.lane import Lane
 from mpflow.wire.limits import Budget, Limits
 from mpflow.wire.plainfields import take_fields
-from mpflow.wire.states import BODY, HEADERS, NO_LIMIT
+from mpflow.wire.states import BODY, HEADERS, NO_LIMIT, PART_END
 
 __all__ = ["Decoder"]
 
@@ -102,18 +104,20 @@ class Decoder(Lane):
                 elif self._state == BODY:
                     size, limit = self._size + len(text), self.part_limit
                     if (
-                        mark
-                        or not text
+                        not text
                         or self._skip
                         or self._dropping
                         or not (limit is None or size <= limit)
                     ):
                         self._on_body(text, mark)
                         continue
-                    # What most chunks of a large part are.
+                    # What most chunks of a large part are, and the end of most.
                     self._size = size
                     self._at += len(text)
-                    self._flows = True
+                    self._flows = not mark
+                    if mark:
+                        queue.append(PART_END)
+                        self._delimit(mark)
                     return PartData(text)
                 else:
                     self._on_preamble(text, mark)
@@ -211,12 +215,13 @@ class Decoder(Lane):
         """
         if self._counted or (self._odd and not mark):
             return None
-        raw, blank, data = text.partition(b"\r\n\r\n")
-        block = raw[2:]
+        found = PLAIN_FILE(text)
+        end = text.find(b"\r\n\r\n") + 4 if found is None else found.end()
+        block, data = text[2 : end - 4], text[end:]
         size, counts, most = len(block), self._counts, self.part_limit
         header_bytes, parts, at = counts.header_bytes + size, counts.parts + 1, self._at
         if (
-            not blank
+            end < 4
             or size > self._easy
             or header_bytes > self._most_header_bytes
             or parts > self._most_parts
@@ -224,19 +229,27 @@ class Decoder(Lane):
         ):
             return None
         try:
-            head = self._read_head(block)
+            head = self._head_of(block, found)
         except MalformedBody:
             return None  # lines without a colon may be too many even here: that comes first
         counts.header_bytes, counts.parts = header_bytes, parts
         if head.deviations:
             self._keep_all(head, at + 2)
         self._at = at + len(text)
-        begin = at + len(raw) + 4
+        begin = at + end
         if mark:
             self._delimit(mark)
             return WholePart(head, data, begin)
         self._head, self._size, self._state, self._counted = head, len(data), BODY, True
         if data:
             self._queue.append(PartData(data))
-            self._flows = True
         return PartBegin(head, begin)
+
+    def _head_of(self, block: bytes, found: re.Match[bytes] | None) -> Head:
+        if found is not None:
+            try:
+                block, name, filename, essence, charset = found.groups()
+                return plain_head(block, name, filename, essence, charset, self._default_type)
+            except UnicodeDecodeError:
+                pass  # that has to be recorded
+        return self._read_head(block)

@@ -10,6 +10,8 @@ a limit, is left to it, with all that comes after.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import TypeAlias
 
 from mpflow.wire.events import WholePart
@@ -22,6 +24,8 @@ MOST = 32
 
 MOST_BYTES = 65536
 """No further part is taken once those before have so many bytes."""
+
+_Match: TypeAlias = Callable[[bytes], re.Match[bytes] | None]
 
 _EDGE = 6
 """Bytes of a text around its block: the CRLF that ends the delimiter line, and the blank line."""
@@ -37,10 +41,10 @@ def take_fields(
     *,
     delimiter: int,
     default_type: str,
-    most_parts: float,
-    most_header_bytes: float,
+    most_parts: int,
+    most_header_bytes: int,
     easy: int,
-    part_limit: float,
+    part_limit: int,
 ) -> Taken:
     """Take each part from `pieces[at]` on, until one is of another shape.
 
@@ -48,26 +52,31 @@ def take_fields(
     `easy` is the size of a header block that can break no limit of lines or counts.
     """
     taken: list[WholePart] = []
-    header_bytes, last = 0, min(len(pieces) - 1, at + min(most_parts, MOST))
+    header_bytes, last = 0, min(len(pieces) - 1, at + max(0, min(most_parts, MOST)))
     # Without `__init__`, which would be a seventh of what a field costs.
-    match, make, head_class, whole_class = PLAIN_FIELD, object.__new__, Head, WholePart
+    field: _Match = PLAIN_FIELD
+    match = field  # or PLAIN_FILE, where the part before was a file
+    make, head_class, whole_class = object.__new__, Head, WholePart
     enough, small = offset + MOST_BYTES, min(easy, part_limit)
     text = pieces[at]
     found = match(text)
     for after in pieces[at + 1 : last + 1]:
         try:
-            if found is not None:
+            if found is not None and match is field:
                 block, name = found.groups()
                 head = make(head_class)
                 head.raw = block
                 head.name = name.decode()
                 head.filename = head.charset = head._full = None  # pyright: ignore[reportPrivateUsage]
                 head.content_type = default_type
-            elif (found := PLAIN_FILE(text)) is not None:
+            else:
+                if found is None and match is field:
+                    found = PLAIN_FILE(text)
+                if found is None:
+                    break
                 block, name, filename, essence, charset = found.groups()
                 head = plain_head(block, name, filename, essence, charset, default_type)
-            else:
-                break
+                match = field if essence is None else PLAIN_FILE
         except UnicodeDecodeError:
             break
         size, length, found = len(block), len(text), match(after)

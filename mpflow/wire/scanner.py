@@ -1,4 +1,4 @@
-"""The boundary scanner: the one place that looks for delimiters.
+"""The boundary scanner: the one place that finds delimiters.
 
 Knows: delimiters, close delimiters, transport padding, and where a chunk may be cut.
 Must not know: headers, parts, limits other than that of a delimiter line.

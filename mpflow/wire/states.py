@@ -31,7 +31,7 @@ from mpflow.wire.oddities import ODDITIES, OddTokens
 from mpflow.wire.refusals import empty, no_delimiter, truncated
 from mpflow.wire.scanner import CLOSE, Scanner
 
-__all__ = ["BODY", "HEADERS", "MAX_DEVIATIONS", "NO_LIMIT", "States"]
+__all__ = ["BODY", "HEADERS", "MAX_DEVIATIONS", "NO_LIMIT", "PART_END", "States"]
 
 MAX_DEVIATIONS = 1000
 """How many deviations are kept; further ones are dropped, so that they fill no memory."""
@@ -43,7 +43,7 @@ NO_LIMIT = 1 << 62
 _PREAMBLE, HEADERS, BODY = range(3)
 _E = TypeVar("_E", bound=MultipartError)
 END = BodyEnd()
-_PART_END = PartEnd()
+PART_END = PartEnd()
 
 
 class States:
@@ -206,7 +206,7 @@ class States:
             self._at += len(text)
             self._queue.append(PartData(text))
         if mark:
-            self._queue.append(_PART_END)
+            self._queue.append(PART_END)
         if self._dropping:
             self._drop()
         if mark:
@@ -243,7 +243,7 @@ class States:
     def _drop(self) -> None:
         """Throw away what was decoded of a part that is skipped, up to its end."""
         while self._queue and self._dropping:
-            self._dropping = self._queue.popleft() is not _PART_END
+            self._dropping = self._queue.popleft() is not PART_END
 
     # -- helpers ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 
 from mpflow import LimitExceeded
 from mpflow.wire import NEED_DATA, BodyEnd, Budget, Decoder, Event, Limits, PartBegin, WholePart
+from mpflow.wire.headers import parse_head
 
 HEAD = b'Content-Disposition: form-data; name="%s"\r\n\r\n'
 NONE = Limits(max_parts=None, max_total_header_bytes=None)
@@ -41,6 +42,37 @@ def names(decoder: Decoder, data: bytes, size: int | None) -> list[str | None]:
             if isinstance(event, WholePart | PartBegin):
                 found.append(event.head.name)
     return found
+
+
+SHAPES = {
+    b"field": field(b"field"),
+    b"file": b'Content-Disposition: form-data; name="file"; filename="x"\r\n'
+    b"Content-Type: Image/PNG\r\n\r\nv",
+    b"named": b'Content-Disposition: form-data; name="named"; filename="y"\r\n\r\nv',
+    b"odd": b'X-Odd: 1\r\nContent-Disposition: form-data; name="odd"\r\n\r\nv',
+    b"latin": b'Content-Disposition: form-data; name="latin"; filename="\xff"\r\n\r\nv',
+}
+
+
+@pytest.mark.parametrize("first", SHAPES)
+def test_shapes_of_headers_in_any_order(first: bytes) -> None:
+    """Of two in a row, and with a third behind them: each is what it is by itself."""
+    for second in SHAPES:
+        for third in SHAPES:
+            parts = [SHAPES[first], SHAPES[second], SHAPES[third], SHAPES[b"field"]]
+            decoder = Decoder("b", subtype="form-data")
+            decoder.receive_data(body(*parts))
+            for part in parts:
+                event = decoder.next_event()
+                assert isinstance(event, WholePart)
+                head = event.head
+                alone = parse_head(part[: part.index(b"\r\n\r\n")], form=True)
+                assert (head.raw, head.name, head.filename) == (
+                    alone.raw, alone.name, alone.filename,
+                )  # fmt: skip
+                assert (head.content_type, head.charset) == (alone.content_type, alone.charset)
+                assert [it.code for it in head.deviations] == [it.code for it in alone.deviations]
+                assert event.data == b"v"
 
 
 @pytest.mark.parametrize("size", [None, 1000, 100, 1])
@@ -123,6 +155,18 @@ def test_limits_that_are_tightened_meanwhile(size: int | None, had: int) -> None
     assert caught.part.path == (20,)
     assert count == 20
     assert budget.counts.parts == 21
+
+
+def test_limits_that_are_tightened_below_what_was_had() -> None:
+    decoder = Decoder("b", subtype="form-data", budget=Budget(NONE, given=False))
+    many = body(*(field(b"f%d" % i) for i in range(200)))
+    cut = many.index(b"\r\n--b\r\n" + HEAD % b"f30")
+    assert len(names(decoder, many[:cut], None)) == 30
+    decoder.tighten(Limits(max_parts=3))
+    with pytest.raises(LimitExceeded, match="max_parts") as caught:
+        names(decoder, many[cut:], None)
+    assert caught.value.part is not None
+    assert caught.value.part.path == (30,)
 
 
 @pytest.mark.parametrize("limits", [Limits(max_parts=12), Limits(max_total_header_bytes=500)])
