@@ -1,4 +1,4 @@
-"""`Idle` and `Moved`: a scope is cancelled once something was waited for too long.
+"""`Idle`: a scope is cancelled once something was waited for too long.
 
 Knows: how an awaitable is driven (PEP 492, PEP 380), and the timers of asyncio.
 Must not know: sources, limits, errors.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
-from typing import Any, Generic, TypeVar
+from types import coroutine
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["Idle", "Moved"]
+__all__ = ["Begun", "Idle", "Steps"]
 
 _T = TypeVar("_T")
+Steps: TypeAlias = Coroutine[Any, Any, _T] | Generator[Any, Any, _T]
+"""What can be driven by hand."""
 
 
 class Idle:
@@ -38,14 +41,37 @@ class Idle:
         self._due = self._rings = 0.0
         self._closed = False
 
+    @coroutine
     def wait(
-        self, awaitable: Awaitable[_T], scope: anyio.CancelScope, limit: float
-    ) -> Awaitable[_T]:
-        """Await `awaitable`; `scope`, that of the task, is cancelled once it waits for `limit` s.
+        self, read: Steps[_T], scope: anyio.CancelScope, limit: float
+    ) -> Generator[Any, Any, _T]:
+        """Await `read`; `scope`, that of the task, is cancelled once it waits for `limit` s.
 
         What does not wait costs no timer.
         """
-        return Moved(awaitable, scope, limit, self if self._is_here() else None)
+        try:
+            first = read.send(None)
+        except StopIteration as done:
+            value: _T = done.value
+            return value
+        return (yield from self.rest(read, first, scope, limit))
+
+    def rest(
+        self, read: Steps[_T], first: object, scope: anyio.CancelScope, limit: float
+    ) -> Generator[Any, Any, _T]:
+        """The same, of what waits, and has said for what: that is `first`."""
+        here = self._is_here()
+        if here:
+            self.begin(scope, limit)
+        else:
+            scope.deadline = anyio.current_time() + limit
+        try:
+            return (yield from Begun(read, first))
+        finally:
+            if here:
+                self.end()
+            else:
+                scope.deadline = math.inf
 
     def begin(self, scope: anyio.CancelScope, limit: float) -> None:
         """Somebody waits from now on, whose scope this is."""
@@ -100,55 +126,12 @@ class Idle:
             self._scope.cancel()
 
 
-class Moved(Generic[_T]):
-    """Awaits `awaitable`; `scope` ends `limit` seconds after it began to wait for something.
-
-    What does not wait costs no timer: moving a deadline is dearer than all else that a chunk costs
-    which is there. Afterwards the scope has no deadline. It has to be that of the task. With
-    `idle` that one's timer stands in place of the deadline.
-    """
-
-    __slots__ = ("_awaitable", "_idle", "_limit", "_scope")
-
-    def __init__(
-        self,
-        awaitable: Awaitable[_T],
-        scope: anyio.CancelScope,
-        limit: float,
-        idle: Idle | None = None,
-    ) -> None:
-        self._awaitable = awaitable
-        self._scope = scope
-        self._limit = limit
-        self._idle = idle
-
-    def __await__(self) -> Generator[Any, Any, _T]:
-        steps = self._awaitable.__await__()
-        try:
-            first = next(steps)
-        except StopIteration as done:
-            value: _T = done.value
-            return value
-        scope, idle = self._scope, self._idle
-        if idle is not None:
-            idle.begin(scope, self._limit)
-        else:
-            scope.deadline = anyio.current_time() + self._limit
-        try:
-            return (yield from _Begun(steps, first))
-        finally:
-            if idle is not None:
-                idle.end()
-            else:
-                scope.deadline = math.inf
-
-
-class _Begun(Generator[Any, Any, _T]):
+class Begun(Generator[Any, Any, _T]):
     """A generator that has given its first value already: gives it once more, then goes on."""
 
     __slots__ = ("_first", "_steps")
 
-    def __init__(self, steps: Generator[Any, Any, _T], first: object) -> None:
+    def __init__(self, steps: Steps[_T], first: object) -> None:
         self._steps = steps
         self._first: tuple[object] | None = (first,)
 

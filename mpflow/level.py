@@ -6,9 +6,10 @@ Must not know: parts as streams, which part is current, levels inside this one, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Coroutine, Generator, Iterable, Mapping
 from itertools import islice
-from typing import Final
+from types import coroutine
+from typing import Any, Final
 
 import anyio
 import attrs
@@ -26,11 +27,11 @@ from mpflow.errors import (
     PartRef,
     excerpt,
 )
-from mpflow.idle import Idle
+from mpflow.idle import Begun, Idle
 from mpflow.info import PartInfo
 from mpflow.part import Part
 from mpflow.rate import Rate
-from mpflow.sources import ByteSource, Source, open_source
+from mpflow.sources import ByteSource, Chunk, Source, open_source
 from mpflow.wire import (
     NEED_DATA,
     Budget,
@@ -186,19 +187,29 @@ class EventReader:
         if not self._decoder.ended:
             self._decoder, self.budget.give_back = _GIVEN_UP, None
 
-    async def fill(self) -> None:
+    @coroutine
+    def fill(self) -> Generator[Any, Any, None]:
         """Read the source once, and hand what came to the decoder."""
-        decoder = self._decoder
         if self._busy:
             raise anyio.BusyResourceError("reading from")
         if not self._started:
             self._check_expected()
         self._busy = self._started = True
+        decoder = self._decoder
         try:
-            if self.holder is None and self.budget.limits.min_rate:
-                decoder.receive_data(await self._receive_timed())
+            read = self._receive()
+            if self.holder is not None:
+                # Not by hand: where the stack ends, the levels around would be left half way.
+                data = yield from read.__await__()
             else:
-                decoder.receive_data(await self._receive())
+                # Driven by hand: a coroutine less a chunk, and no timer for what does not wait.
+                try:
+                    first = read.send(None)
+                except StopIteration as done:
+                    data = done.value
+                else:
+                    data = yield from self._wait(read, first)
+            decoder.receive_data(data)
         except StopAsyncIteration:
             self._at_eof = True
             self._idle.stop()
@@ -219,13 +230,18 @@ class EventReader:
         text = f"expected fewer levels than Python's stack holds (max_depth is {value})"
         return LimitExceeded("max_depth", value, message=text, part=holder.info.ref)
 
-    async def _receive_timed(self) -> bytes | bytearray | memoryview:
-        least = self.budget.limits.min_rate or 0
+    def _receive(self) -> Coroutine[Any, Any, Chunk]:
+        """The next chunk of the source, to be awaited at once."""
+        if self.holder is None and self.budget.limits.min_rate:
+            return self._receive_at_rate(self.budget.limits.min_rate)
+        return self._receive_within() if self._scope is None else self._source.__anext__()
+
+    async def _receive_at_rate(self, least: int) -> Chunk:
         rate = self._rate
         if rate is None or rate.least != least:
             rate = self._rate = Rate(least)
         since = anyio.current_time()
-        data = await self._receive()
+        data = await (self._receive_within() if self._scope is None else self._source.__anext__())
         try:
             rate.count(anyio.current_time() - since, len(data))
         except LimitExceeded as error:
@@ -233,22 +249,26 @@ class EventReader:
             raise
         return data
 
-    def _receive(self) -> Awaitable[bytes | bytearray | memoryview]:
-        """The next chunk of the source, to be awaited at once."""
-        limit = self.budget.limits.idle_timeout
-        source, scope = self._source, self._scope
-        if self.holder is not None or self._timed_by_flow or limit is None:
+    def _receive_within(self) -> Coroutine[Any, Any, Chunk]:
+        """Where no scope stands around all reads."""
+        limit, source = self.budget.limits.idle_timeout, self._source
+        if self.holder is not None or self._timed_by_flow or limit is None or not source.timed:
             return source.__anext__()
-        if scope is not None:
-            # One scope for all reads: a source may hold a scope of its own over its yield.
-            return self._idle.wait(source.__anext__(), scope, limit)
-        return self._receive_within(limit) if source.timed else source.__anext__()
+        return self._receive_in_scope(limit)
 
-    async def _receive_within(self, limit: float) -> bytes | bytearray | memoryview:
+    async def _receive_in_scope(self, limit: float) -> Chunk:
         with anyio.CancelScope() as scope:
             return await self._idle.wait(self._source.__anext__(), scope, limit)
         assert scope.cancelled_caught
         raise self.idle_error()
+
+    def _wait(self, read: Coroutine[Any, Any, Chunk], first: object) -> Generator[Any, Any, Chunk]:
+        """Wait for what `_receive` gave, and `first` has come of."""
+        limit, scope = self.budget.limits.idle_timeout, self._scope
+        if scope is None or self._timed_by_flow or limit is None:
+            return Begun(read, first)
+        # One scope for all reads: a source may hold a scope of its own over its yield.
+        return self._idle.rest(read, first, scope, limit)
 
     def idle_error(self) -> LimitExceeded:
         """The refusal of a source that gave nothing for `idle_timeout`."""

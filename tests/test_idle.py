@@ -18,7 +18,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from mpflow import LimitExceeded, Limits, MultipartReader, TruncatedBody
-from mpflow.idle import Idle, Moved
+from mpflow.idle import Idle
 from tests.clock import virtual_time
 from tests.support import BODY, TYPE
 
@@ -38,6 +38,7 @@ class Seen:
         self.deadlines.append(self.scope.deadline)
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_what_does_not_wait_sets_no_deadline() -> None:
     with anyio.CancelScope() as scope:
         seen = Seen(scope)
@@ -46,11 +47,12 @@ async def test_what_does_not_wait_sets_no_deadline() -> None:
             seen.look()
             return 3
 
-        assert await Moved(read(), scope, 5) == 3
+        assert await Idle().wait(read(), scope, 5) == 3
         assert seen.deadlines == [math.inf]
         assert scope.deadline == math.inf
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_what_waits_has_a_deadline_from_then_on_and_none_afterwards() -> None:
     with anyio.CancelScope() as scope:
         seen = Seen(scope)
@@ -64,7 +66,7 @@ async def test_what_waits_has_a_deadline_from_then_on_and_none_afterwards() -> N
             return "value"
 
         begun = anyio.current_time()
-        assert await Moved(read(), scope, 5) == "value"
+        assert await Idle().wait(read(), scope, 5) == "value"
         assert seen.deadlines[0] == math.inf
         assert seen.deadlines[1] == seen.deadlines[2]
         assert begun + 5 <= seen.deadlines[1] <= anyio.current_time() + 5
@@ -80,7 +82,7 @@ async def test_what_it_raises_before_and_after_it_waited_comes_out() -> None:
     with anyio.CancelScope() as scope:
         for waits in (0, 1, 2):
             with pytest.raises(LookupError, match=str(waits)):
-                await Moved(read(waits), scope, 5)
+                await Idle().wait(read(waits), scope, 5)
             assert scope.deadline == math.inf
 
 
@@ -100,7 +102,7 @@ async def test_a_cancellation_goes_in_and_the_reading_cleans_up(steps: int) -> N
 
     async def wait(scope: anyio.CancelScope) -> None:
         with scope:
-            await Moved(read(), scope, 500)
+            await Idle().wait(read(), scope, 500)
         told.append("went on")
 
     scope = anyio.CancelScope()
@@ -114,7 +116,7 @@ async def test_a_cancellation_goes_in_and_the_reading_cleans_up(steps: int) -> N
 
 async def test_a_reading_that_never_ends_its_wait_is_ended_by_the_deadline() -> None:
     with anyio.CancelScope() as scope:
-        await Moved(anyio.sleep_forever(), scope, 0)
+        await Idle().wait(anyio.sleep_forever(), scope, 0)
     assert scope.cancelled_caught
 
 
