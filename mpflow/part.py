@@ -148,10 +148,12 @@ class Part(Described, Values, ByteReceiveStream):
 
     async def __anext__(self) -> bytes:
         try:
-            if self._receives_itself and self._body is not None and not self._ahead:
+            if self._receives_itself and not self._ahead:
                 # The quick way of what most are: a coroutine or two less for each chunk.
                 if self._closed:
                     self._refuse()
+                if self._body is None:
+                    raise StopAsyncIteration
                 data = await self._body.receive()
                 self.bytes_received += len(data)
                 if len(data) <= MAX_RECEIVE or len(data) <= self._most_at_once:
@@ -187,18 +189,19 @@ class Part(Described, Values, ByteReceiveStream):
 
     def close(self) -> None:
         """The same as `aclose`, which has nothing to wait for. Closes the levels inside, too."""
+        self._closed = True
+        self._ahead, self._start = b"", 0
         # Not one call a level: there can be more levels open than Python's stack holds.
-        parts: list[Part] = [self]
+        parts: list[Part] = [self] if self._inside else []
         while parts:
             part = parts.pop()
             part._closed = True
             part._ahead, part._start = b"", 0
-            if part._inside:
-                readers, part._inside = part._inside, ()  # each leads back here
-                for reader in readers:
-                    inner = reader.shut()
-                    if inner is not None:
-                        parts.append(inner)
+            readers, part._inside = part._inside, ()  # each leads back here
+            for reader in readers:
+                inner = reader.shut()
+                if inner is not None:
+                    parts.append(inner)
 
     async def drain(self) -> None:
         """Read what is left of the part and throw it away."""

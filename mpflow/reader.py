@@ -192,8 +192,12 @@ class MultipartReader(EventReader):
             raise anyio.BusyResourceError("reading from")
         while not self._done:
             if self._current is not None:
-                await self._finish_current()
-            event = await self.next_event()
+                self._current.close()
+                if not self._current_ended:
+                    await self._drain_current()
+                self._current = None
+            while (event := self.poll()) is NEED_DATA:  # not `next_event`: a coroutine less
+                await self.fill()
             if type(event) is WholePart:
                 part = self.make_part(event.head, None, event.data)
             elif type(event) is PartBegin:
@@ -339,14 +343,10 @@ class MultipartReader(EventReader):
             return None
         return self._current.info.ref
 
-    async def _finish_current(self) -> None:
-        if self._current is None:
-            return
-        self._current.close()
+    async def _drain_current(self) -> None:
         while not self._current_ended:
             event = await self.next_event()
             self._current_ended = type(event) is not PartData
-        self._current = None
 
     async def receive_body(self) -> bytes:
         """The next bytes of the part that is open; `EndOfStream` once it is whole."""

@@ -25,7 +25,6 @@ class HeaderBlock:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self.bound()
         self.text: bytearray = bytearray()
         self._line = self._scanned = 2
         self._fields = 0

@@ -67,7 +67,8 @@ def take_fields(
                 head = make(head_class)
                 head.raw = block
                 head.name = name.decode()
-                head.filename = head.charset = head._full = None  # pyright: ignore[reportPrivateUsage]
+                head.filename = head.charset = head.boundary = None
+                head._full = None  # pyright: ignore[reportPrivateUsage]
                 head.content_type = default_type
             else:
                 if found is None and match is field:

@@ -173,20 +173,20 @@ def by_hand(body: Body, take: Take) -> tuple[int, int]:
         machine = levels[depth]
         machine.receive_data(data)
         while (event := machine.next_event()) is not NEED_DATA:
-            if isinstance(event, PartBegin | WholePart):
+            if type(event) is BodyEnd:
+                break
+            if isinstance(event, (PartBegin, WholePart)):
                 assert event.head.name
                 del levels[depth + 1 :]
-                if event.head.is_multipart:
-                    levels.append(_level(event.head.content_type_params["boundary"]))
-                else:
+                if event.head.boundary is None:
                     parts += 1
-            if isinstance(event, PartData | WholePart):
+                else:
+                    levels.append(_level(event.head.boundary))
+            if isinstance(event, (PartData, WholePart)):
                 if depth + 1 < len(levels):
                     feed(depth + 1, event.data)
                 else:
                     size += take(event.data)
-            if isinstance(event, BodyEnd):
-                break
 
     for chunk in body.chunks:
         feed(0, chunk)
