@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -82,6 +83,44 @@ async def test_what_is_in_memory_takes_two_hops(given: Any, hops: list[object]) 
     """One that may have to open it, and one that finds the end."""
     assert await sent(given) == WHOLE
     assert len(hops) == 2
+
+
+async def test_pieces_that_somebody_keeps_are_not_written_over(given: Any) -> None:
+    root = MultipartWriter(boundary="b")
+    root.append(given)
+    pieces = [piece async for piece in root]
+    assert len(pieces) > 10
+    assert b"".join(pieces).partition(b"\r\n\r\n")[2] == WHOLE + b"\r\n--b--\r\n"
+
+
+async def test_views_of_pieces_that_are_let_go_of_keep_their_bytes(path: Path) -> None:
+    """Of each piece there is but a view left when the next but one is read."""
+    root = MultipartWriter(boundary="b")
+    root.append(path)
+    views = [memoryview(piece)[:100] async for piece in root]
+    starts, at = list[bytes](), 0
+    async for piece in root:
+        starts.append(piece[:100])
+        at += len(piece)
+    assert at > SIZE
+    assert [bytes(view) for view in views] == starts
+
+
+async def test_two_small_pieces_are_held_and_the_memory_to_find_the_end(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(WHOLE * 3)
+    root = MultipartWriter()
+    root.append(path)
+    async for _ in root:  # what is imported and opened once
+        pass
+    tracemalloc.start()
+    try:
+        async for _ in root:
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.25 * 1024 * 1024 + READ_SIZE
 
 
 async def test_what_is_not_in_memory_is_read_in_a_thread(
