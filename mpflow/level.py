@@ -133,7 +133,7 @@ class EventReader:
         For those who drive the reader at the level of events; it does not mix with parts.
         """
         while (event := self.poll()) is NEED_DATA:
-            await self.fill()
+            await self.fetch()
         return event
 
     def poll(self) -> Event | NeedData:
@@ -160,7 +160,7 @@ class EventReader:
         """Read on behind the close delimiter, to the end of the source: all of it is epilogue."""
         self.poll()  # what is in hand counts as well
         while not self._at_eof:
-            await self.fill()
+            await self.fetch()
             self.poll()
 
     def limit(self, limits: Limits | None) -> None:
@@ -185,11 +185,16 @@ class EventReader:
     def give_up(self) -> None:
         """For flows: nobody reads on, and what came is let go of."""
         if not self._decoder.ended:
-            self._decoder, self.budget.give_back = _GIVEN_UP, None
+            self._decoder = _GIVEN_UP
+            self.budget.counts.settle()
+
+    async def fill(self) -> None:
+        """Read the source once, and hand what came to the decoder."""
+        await self.fetch()
 
     @coroutine
-    def fill(self) -> Generator[Any, Any, None]:
-        """Read the source once, and hand what came to the decoder."""
+    def fetch(self) -> Generator[Any, Any, None]:
+        """The same, but no task can be made of it: a coroutine less for each chunk."""
         if self._busy:
             raise anyio.BusyResourceError("reading from")
         if not self._started:

@@ -197,7 +197,7 @@ class MultipartReader(EventReader):
                     await self._drain_current()
                 self._current = None
             while (event := self.poll()) is NEED_DATA:  # not `next_event`: a coroutine less
-                await self.fill()
+                await self.fetch()
             if type(event) is WholePart:
                 part = self.make_part(event.head, None, event.data)
             elif type(event) is PartBegin:
@@ -354,7 +354,7 @@ class MultipartReader(EventReader):
             raise anyio.EndOfStream
         # Not `next_event`, nor `receive` in `Part.__anext__`: a coroutine less for each chunk.
         while (event := self.poll()) is NEED_DATA:
-            await self.fill()
+            await self.fetch()
         if type(event) is PartData:
             return event.data
         self._current_ended = True

@@ -226,12 +226,12 @@ class Pump(Transaction):
 
     async def _fill_timed(self) -> None:
         if self._parent is not None:
-            await self._reader.fill()
+            await self._reader.fetch()
             return
         self._watch_time()
         self._watch.reading_since = self._watch.now()
         try:
-            await self._reader.fill()
+            await self._reader.fetch()
         finally:
             self._watch.reading_since = None
 

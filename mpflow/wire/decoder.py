@@ -14,7 +14,7 @@ from mpflow.wire.boundary import check_boundary
 from mpflow.wire.events import NEED_DATA, Event, NeedData, PartBegin, PartData, WholePart
 from mpflow.wire.headers import PLAIN_FILE, Head, plain_head
 from mpflow.wire.lane import Lane
-from mpflow.wire.limits import Budget, Limits
+from mpflow.wire.limits import Ahead, Budget, Limits
 from mpflow.wire.plainfields import take_fields
 from mpflow.wire.states import BODY, HEADERS, NO_LIMIT, PART_END
 
@@ -38,7 +38,7 @@ class Decoder(Lane):
     raises it again.
     """
 
-    __slots__ = ("_cap", "_flows", "_taken")
+    __slots__ = ("_ahead", "_cap", "_flows", "_taken")
 
     def __init__(
         self,
@@ -59,7 +59,8 @@ class Decoder(Lane):
             budget=budget,
         )
         self._cap = NO_LIMIT  # bytes that are decoded at most, where that was tightened
-        self._taken: list[WholePart] = []  # ahead, the last one first: see `_take_fields`
+        self._ahead = Ahead[WholePart]()
+        self._taken = self._ahead.parts
         self._flows = False  # the lane may be entered
         self._lay_lane()
 
@@ -76,6 +77,8 @@ class Decoder(Lane):
             return ready
         if self._taken:
             return self._taken.pop()
+        if self._ahead.returned:
+            self._go_back()
         queue = self._queue
         try:
             while not queue:
@@ -134,7 +137,9 @@ class Decoder(Lane):
         stays, and counts. Raises `LimitExceeded` for a boundary past `max_boundary`.
         """
         check_boundary(self._boundary, limits=limits)
-        self._give_back()
+        self._counts.settle()
+        if self._ahead.returned:
+            self._go_back()
         self._leave_lane()
         self._budget.tighten(limits)
         self._bound()
@@ -174,7 +179,11 @@ class Decoder(Lane):
     def _take_fields(self) -> bool:
         """The hot path of forms: as many parts as come next, are whole and have usual headers."""
         scanner, counts, most = self._scanner, self._counts, self.part_limit
-        self._taken, scanner.at, self._at, header_bytes = take_fields(
+        if counts.ahead is not None:
+            counts.settle()
+        taken = self._taken
+        scanner.at, self._at, header_bytes = take_fields(
+            taken,
             scanner.pieces,
             scanner.at,
             self._at,
@@ -185,28 +194,27 @@ class Decoder(Lane):
             easy=self._easy,
             part_limit=NO_LIMIT if most is None else most,
         )
-        parts = len(self._taken)
-        self._budget.give_back = self._give_back
-        self._index += parts
-        counts.parts += parts
-        counts.header_bytes += header_bytes
         if scanner.at == len(scanner.pieces) - 1:
             scanner.pieces = []  # what is left is for the states
-        return parts > 0
+        if not taken:
+            return False
+        counts.ahead = self._ahead
+        self._index += len(taken)
+        counts.parts += len(taken)
+        counts.header_bytes += header_bytes
+        return True
 
-    def _give_back(self) -> None:
-        """What was taken ahead, and nobody has had, was not decoded yet, and does not count.
+    def _go_back(self) -> None:
+        """What was taken ahead, and nobody has had, was not decoded yet.
 
-        For limits that are tightened, and for a level inside a part, which shares the counts.
+        For limits were tightened, or another level of the message has counted since.
         """
-        if self._taken:
-            parts, self._taken = self._taken, []
-            # A CRLF before the block, two behind it.
-            self._at = parts[-1].offset - len(parts[-1].head.raw) - 6
-            self._scanner.at -= len(parts)
-            self._index -= len(parts)
-            self._counts.parts -= len(parts)
-            self._counts.header_bytes -= sum(len(part.head.raw) for part in parts)
+        parts = self._ahead.returned
+        # A CRLF before the block, two behind it.
+        self._at = parts[-1].offset - len(parts[-1].head.raw) - 6
+        self._scanner.at -= len(parts)
+        self._index -= len(parts)
+        self._ahead.returned = []
 
     def _usual_part(self, text: bytes, mark: int) -> WholePart | PartBegin | None:
         """The hot path: the headers of a part are whole in hand, and can break no limit.
@@ -215,10 +223,13 @@ class Decoder(Lane):
         """
         if self._counted or (self._odd and not mark):
             return None
+        counts, most = self._counts, self.part_limit
+        if counts.ahead is not None:
+            counts.settle()
         found = PLAIN_FILE(text)
         end = text.find(b"\r\n\r\n") + 4 if found is None else found.end()
         block, data = text[2 : end - 4], text[end:]
-        size, counts, most = len(block), self._counts, self.part_limit
+        size = len(block)
         header_bytes, parts, at = counts.header_bytes + size, counts.parts + 1, self._at
         if (
             end < 4

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable
 
 from mpflow.wire.events import NEED_DATA, NeedData, PartData
+from mpflow.wire.scanner import WINDOW
 from mpflow.wire.states import BODY, NO_LIMIT, States
 
 __all__ = ["Lane"]
 
 _CR = 13
-_LARGE = 30_000
-"""From so many bytes on `bytes.find` takes another way, which no body can slow down."""
+_SMALL = 8192
 _MANY = 8
 _new = object.__new__
 
@@ -54,8 +54,9 @@ class Lane(States):
                 # `__init__`. Without its last byte there is no delimiter, seen in a tenth of the
                 # time; `find` is quicker than `in`.
                 if self._held:
-                    text = self._held + data
-                    found = self._look(text)
+                    # A larger one is cut into windows, not copied.
+                    text = self._held + data if len(data) <= WINDOW else b""
+                    found = not text or self._look(text)
                 else:
                     text = data
                     found = self._last in data and data.find(self._delimiter) >= 0
@@ -96,14 +97,14 @@ class Lane(States):
     def _look(self, text: bytes) -> bool:
         """Whether a delimiter is in `text`, which begins with what was held back.
 
-        Who chooses a boundary can have each chunk end in what may begin it, in a body in which
-        `find` goes on by a byte at a time in less than 30,000 bytes. A pattern, which looks for
-        the first byte, then takes a third of the time; elsewhere it takes three times as long.
+        Who chooses a boundary can have each small chunk end in what may begin it, in a body in
+        which `find` goes on by a byte at a time. A pattern, which looks for the first byte, then
+        takes a third of the time; elsewhere it takes three times as long.
         """
         self._helds += 1
         if self._last not in text:
             return False
-        if self._helds < _MANY or len(text) >= _LARGE:
+        if self._helds < _MANY or len(text) > _SMALL:
             return text.find(self._delimiter) >= 0
         if self._pattern is None:
             self._pattern = re.compile(re.escape(self._delimiter)).search

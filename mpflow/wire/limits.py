@@ -7,14 +7,14 @@ Must not know: who reads, or what a part means.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
 from mpflow.errors import LimitExceeded, PartRef
+from mpflow.wire.headers import Head
 
-__all__ = ["Budget", "Limits", "parse_size"]
+__all__ = ["Ahead", "Budget", "Limits", "parse_size"]
 
 _UNITS = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", start=1):
@@ -187,6 +187,23 @@ def _unchecked(values: dict[str, Any]) -> Limits:
     return limits
 
 
+class _Headed(Protocol):
+    @property
+    def head(self) -> Head: ...
+
+
+_P = TypeVar("_P", bound=_Headed)
+
+
+@attrs.define(eq=False)
+class Ahead(Generic[_P]):
+    """Parts that a level has counted before somebody has had them, the last one first."""
+
+    parts: list[_P] = attrs.field(factory=list[_P])
+    returned: list[_P] = attrs.field(factory=list[_P])
+    """Those that do not count any more: to be decoded, and counted, when it is their turn."""
+
+
 @attrs.define(eq=False)
 class _Counts:
     """What all levels of one message have used up together."""
@@ -196,6 +213,20 @@ class _Counts:
     memory: int = 0
     own_memory: int = 0
     """Gathered by those who named a limit of their own above the total."""
+    ahead: Ahead[Any] | None = None
+    """What is counted ahead, by the one level that may have done so."""
+
+    def settle(self) -> None:
+        """Somebody counts next: what another one has counted ahead does not count yet."""
+        ahead = self.ahead
+        if ahead is not None and ahead.parts:
+            count, header_bytes = len(ahead.parts), sum(len(it.head.raw) for it in ahead.parts)
+            # No call of Python's below: where the stack ends, nothing may be lost.
+            ahead.returned = ahead.parts[:]
+            ahead.parts.clear()
+            self.parts -= count
+            self.header_bytes -= header_bytes
+        self.ahead = None
 
 
 @attrs.define(eq=False)
@@ -213,8 +244,6 @@ class Budget:
     counts: _Counts = attrs.field(factory=_Counts)
     given: bool = True
     total: int | None = attrs.field(init=False)
-    give_back: Callable[[], None] | None = attrs.field(init=False, default=None)
-    """What the decoder of this level has counted ahead is counted no more."""
 
     def __attrs_post_init__(self) -> None:
         self.total = None if self.path else self.limits.max_total_bytes
@@ -224,8 +253,6 @@ class Budget:
         depth = self.limits.max_depth
         if depth is not None and len(path) + 1 > depth:
             raise LimitExceeded("max_depth", depth, part=part)
-        if self.give_back is not None:
-            self.give_back()  # parts inside come before those behind
         return Budget(self.limits, path, self.counts)
 
     def tighten(self, limits: Limits) -> None:

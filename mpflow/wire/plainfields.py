@@ -30,11 +30,12 @@ _Match: TypeAlias = Callable[[bytes], re.Match[bytes] | None]
 _EDGE = 6
 """Bytes of a text around its block: the CRLF that ends the delimiter line, and the blank line."""
 
-Taken: TypeAlias = tuple[list[WholePart], int, int, int]
-"""The parts, the last one first; where the next text stands, its offset; their header bytes."""
+Taken: TypeAlias = tuple[int, int, int]
+"""Where the next text stands, its offset; the header bytes of what was taken."""
 
 
 def take_fields(
+    taken: list[WholePart],
     pieces: list[bytes],
     at: int,
     offset: int,
@@ -46,12 +47,11 @@ def take_fields(
     easy: int,
     part_limit: int,
 ) -> Taken:
-    """Take each part from `pieces[at]` on, until one is of another shape.
+    """Take each part from `pieces[at]` on, until one is of another shape; the last one first.
 
     `offset` is that of `pieces[at]`, `delimiter` the length of one. The limits are what is left:
     `easy` is the size of a header block that can break no limit of lines or counts.
     """
-    taken: list[WholePart] = []
     header_bytes, last = 0, min(len(pieces) - 1, at + max(0, min(most_parts, MOST)))
     # Without `__init__`, which would be a seventh of what a field costs.
     field: _Match = PLAIN_FIELD
@@ -100,4 +100,4 @@ def take_fields(
         text = after
     at += len(taken)
     taken.reverse()
-    return taken, at, offset, header_bytes
+    return at, offset, header_bytes

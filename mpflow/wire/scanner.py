@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, cast
 
 from mpflow.errors import LimitExceeded
 
-__all__ = ["CLOSE", "DELIMITER", "OPEN", "Scanner"]
+__all__ = ["CLOSE", "DELIMITER", "OPEN", "WINDOW", "Scanner"]
 
 WINDOW = 256 * 1024
 """How much of a larger chunk is split, and so held twice, at once."""

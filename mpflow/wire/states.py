@@ -152,6 +152,7 @@ class States:
 
     def _on_headers(self, text: bytes, mark: int) -> None:
         """The general path: a block that is cut, long, or has no blank line."""
+        self._counts.settle()
         if not self._counted:
             self._count_part()
         block = self._block
@@ -224,7 +225,6 @@ class States:
             self._moved, self._moves = 0, []
         if mark == CLOSE:
             self._ended = True
-            self._budget.give_back = None  # a circle, for the garbage collector
             self.epilogue_bytes = self._received - (self._at + 2)
             scanner.clear()
             self._tokens.close()
@@ -307,7 +307,6 @@ class States:
             self._placed(error, max(0, self._at))
         error.level = self._budget.path
         self._error = error
-        self._budget.give_back = None
         self._scanner.clear()
         self._tokens.close()  # it holds what it was at
 
