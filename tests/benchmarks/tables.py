@@ -5,6 +5,7 @@ Knows: how figures are rounded and named. Must not know: files, plots, how anyth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests.benchmarks.scenario import MIB
 
 __all__ = ["goals_table", "machine_table", "missed", "profiles_tables", "scenario_table"]
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""Where a class of C's lies in memory: of no use to who reads a profile."""
 
 OURS = {"anyio", "attrs", "multidict", "trio", "uvloop"}
 """What mpflow itself stands on, beside those whom it is measured with."""
@@ -98,7 +101,11 @@ def profiles_tables(profiles: Iterable[Mapping[str, Any]]) -> str:
         table(
             [f"{profile['scenario']}, {profile['peer']}", "own time", "calls"],
             (
-                [f"`{row['function']}`", f"{row['share']:.0%}", f"{row['calls']:,}"]
+                [
+                    f"`{_ADDRESS.sub('', row['function'])}`",
+                    f"{row['share']:.0%}",
+                    f"{row['calls']:,}",
+                ]
                 for row in profile["rows"]
             ),
         )
