@@ -19,7 +19,7 @@ from mpflow.wire.headers import PLAIN_FIELD, PLAIN_FILE, Head, plain_head
 
 __all__ = ["Taken", "take_fields"]
 
-MOST = 32
+MOST = 128
 """Parts that are taken at once: what they hold stands beside the chunk that they are of."""
 
 MOST_BYTES = 65536
