@@ -237,16 +237,16 @@ class EventReader:
 
     def _receive(self) -> Coroutine[Any, Any, Chunk]:
         """The next chunk of the source, to be awaited at once."""
-        if self.holder is None and self.budget.limits.min_rate:
-            return self._receive_at_rate(self.budget.limits.min_rate)
-        return self._receive_within() if self._scope is None else self._source.__anext__()
+        read = self._receive_within() if self._scope is None else self._source.__anext__()
+        least = self.budget.limits.min_rate
+        return self._at_rate(read, least) if least and self.holder is None else read
 
-    async def _receive_at_rate(self, least: int) -> Chunk:
+    async def _at_rate(self, read: Coroutine[Any, Any, Chunk], least: int) -> Chunk:
         rate = self._rate
         if rate is None or rate.least != least:
             rate = self._rate = Rate(least)
         since = anyio.current_time()
-        data = await (self._receive_within() if self._scope is None else self._source.__anext__())
+        data = await read
         try:
             rate.count(anyio.current_time() - since, len(data))
         except LimitExceeded as error:

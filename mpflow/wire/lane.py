@@ -25,25 +25,18 @@ class Lane(States):
     """The states, and a way past them for most chunks of a large part.
 
     In the lane a chunk needs no state but how many bytes more are within all limits (`_room`), and
-    what was held back of the one before, as it may begin a delimiter (`_held`). `_ready` is what
+    what the scanner holds back of the one before, as it may begin a delimiter. `_ready` is what
     the next event is, `NEED_DATA` if there is none, and None outside the lane.
     """
 
-    __slots__ = (
-        "_delimiter", "_entered", "_held", "_helds", "_last", "_pattern", "_ready", "_room",
-        "_tail",
-    )  # fmt: skip
+    __slots__ = ("_entered", "_helds", "_pattern", "_ready", "_room")
 
     def _lay_lane(self) -> None:
         self._ready: PartData | NeedData | None = None
         self._room: int = 0
         self._entered: int = 0
-        self._held: bytes = b""
         self._helds: int = 0
         self._pattern: Callable[[bytes], object] | None = None
-        self._delimiter: bytes = self._scanner.delimiter
-        self._last: int = self._delimiter[-1]
-        self._tail: int = 1 - len(self._delimiter)  # where what may begin a delimiter begins
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add what came. A `bytes` object is kept as it is, anything mutable is copied."""
@@ -53,20 +46,20 @@ class Lane(States):
                 # All of it here: a call would be a tenth of what 4 KiB cost, and so would
                 # `__init__`. Without its last byte there is no delimiter, seen in a tenth of the
                 # time; `find` is quicker than `in`.
-                if self._held:
-                    # A larger one is cut into windows, not copied.
-                    text = self._held + data if len(data) <= WINDOW else b""
-                    found = not text or self._look(text)
+                scanner, text = self._scanner, data
+                if not scanner.held:
+                    found = scanner.last in data and data.find(scanner.delimiter) >= 0
+                elif len(data) <= WINDOW:
+                    text = scanner.held + data
+                    found = self._look(text)
                 else:
-                    text = data
-                    found = self._last in data and data.find(self._delimiter) >= 0
+                    found = True  # or not: a larger one is cut into windows, not copied
                 if not found:
                     self._room = room
-                    tail = text[self._tail :]
-                    if _CR in tail and self._delimiter.startswith(tail[tail.rfind(b"\r") :]):
-                        self._hold(text, tail)
-                    else:
-                        self._held = b""
+                    scanner.held = b""
+                    if _CR in text[scanner.tail :]:
+                        text = scanner.hold(text)
+                    if text:
                         self._ready = event = _new(PartData)
                         event.data = text
                     return
@@ -101,28 +94,20 @@ class Lane(States):
         which `find` goes on by a byte at a time. A pattern, which looks for the first byte, then
         takes a third of the time; elsewhere it takes three times as long.
         """
+        scanner = self._scanner
         self._helds += 1
-        if self._last not in text:
+        if scanner.last not in text:
             return False
         if self._helds < _MANY or len(text) > _SMALL:
-            return text.find(self._delimiter) >= 0
+            return text.find(scanner.delimiter) >= 0
         if self._pattern is None:
-            self._pattern = re.compile(re.escape(self._delimiter)).search
+            self._pattern = re.compile(re.escape(scanner.delimiter)).search
         return self._pattern(text) is not None
-
-    def _hold(self, text: bytes, tail: bytes) -> None:
-        """Hold back the end of `text`, from the last CR of its `tail` on."""
-        size = len(tail) - tail.rfind(b"\r")
-        self._held = tail[-size:]
-        if size < len(text):
-            self._ready = PartData(text[:-size])
 
     def _enter_lane(self) -> None:
         """All that came is decoded: if a body goes on, the next chunk may be data as it is."""
-        scanner = self._scanner
-        held = len(scanner.held)
-        if self._state == BODY and held < len(self._delimiter) and not (self._skip or self._odd):
-            self._held, scanner.held = scanner.held, b""
+        held, delimiter = len(self._scanner.held), len(self._scanner.delimiter)
+        if self._state == BODY and held < delimiter and not (self._skip or self._odd):
             self._size += held
             self._at += held
             size = NO_LIMIT if self.part_limit is None else self.part_limit - self._size
@@ -134,10 +119,9 @@ class Lane(States):
         if self._ready is not None:
             taken = self._entered - self._room
             self._received += taken
-            taken -= len(self._held)
+            taken -= len(self._scanner.held)
             self._size += taken
             self._at += taken
-            self._scanner.held, self._held = self._held, b""
             if self._ready is not NEED_DATA:
                 self._queue.append(self._ready)
             self._ready = None

@@ -24,8 +24,6 @@ DELIMITER: Final = 1
 CLOSE: Final = 2
 """The close delimiter ended the text, and the scan."""
 
-_CR: Final = 13
-
 Token: TypeAlias = tuple[bytes, int]
 
 
@@ -47,8 +45,8 @@ class Scanner:
     """
 
     __slots__ = (
-        "_run", "_tail", "at", "delimiter", "held", "inbox", "last", "max_line", "padding",
-        "pieces",
+        "_run", "at", "delimiter", "held", "inbox", "last", "max_line", "padding", "pieces",
+        "tail",
     )  # fmt: skip
 
     def __init__(self, delimiter: bytes, *, max_line: int | None) -> None:
@@ -61,7 +59,7 @@ class Scanner:
         self.pieces: list[bytes] = []
         self.at: int = 0
         self._run = b""  # padding that came cut
-        self._tail = 1 - len(delimiter)  # where what may begin a delimiter begins, at most
+        self.tail = 1 - len(delimiter)  # where what may begin a delimiter begins, at most
         self.inbox: deque[bytes | memoryview] = deque()
         """The chunks that are not scanned yet; the next one goes here.
 
@@ -81,7 +79,7 @@ class Scanner:
 
     def tokens(self) -> Generator[Token | None, None, None]:
         """The tokens. Each byte is looked at by one `split`, whatever the chunking."""
-        inbox, delimiter, tail = self.inbox, self.delimiter, self._tail
+        inbox, delimiter, tail = self.inbox, self.delimiter, self.tail
         while True:
             while not inbox:
                 yield None
@@ -133,7 +131,7 @@ class Scanner:
                         text = self.delimiter + piece
             else:
                 if not self.held and text.rfind(b"\r", tail) >= 0:
-                    text = self._hold(text)
+                    text = self.hold(text)
                 yield text, OPEN
                 if self._run:
                     run, self._run = self._run, b""
@@ -169,7 +167,7 @@ class Scanner:
         self.inbox.appendleft(view[WINDOW:])
         return bytes(view[:WINDOW])
 
-    def _hold(self, text: bytes) -> bytes:
+    def hold(self, text: bytes) -> bytes:
         """Hold back the end of `text` if it may begin a delimiter; what is surely text."""
         # A delimiter has one CR, its first byte: only the last CR of the text can begin one.
         cut = text.rfind(b"\r", max(0, len(text) - len(self.delimiter) + 1))

@@ -5,12 +5,15 @@ Knows: what a decoder gives in one chunk and in many. Must not know: which chunk
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mpflow import LimitExceeded, TruncatedBody
 from mpflow.wire import NEED_DATA, Budget, Decoder, Limits, PartBegin, PartData
+from mpflow.wire.scanner import WINDOW
 from tests.wire.observe import Outcome, observe
 
 HEAD = b'Content-Disposition: form-data; name="n"\r\n\r\n'
@@ -99,6 +102,25 @@ def test_what_is_held_is_given_once_it_is_no_delimiter() -> None:
         assert (event.data if isinstance(event, PartData) else b"") == given_
         while event is not NEED_DATA:
             event = decoder.next_event()
+
+
+@pytest.mark.parametrize("end", [b"x", b"\r"])
+def test_a_large_chunk_behind_what_is_held_is_not_copied_whole(end: bytes) -> None:
+    decoder = Decoder("bound")
+    in_the_lane(decoder, b"z\r")
+    chunk = bytes(8 * WINDOW) + end
+    tracemalloc.start()
+    try:
+        decoder.receive_data(chunk)
+        size = 0
+        while (event := decoder.next_event()) is not NEED_DATA:
+            assert isinstance(event, PartData)
+            size += len(event.data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size == 8 * WINDOW + 2 - (end == b"\r")
+    assert peak < 4 * WINDOW
 
 
 @pytest.mark.parametrize("cut", [b"\r", b"\r\n--bo", b"z\r\n--bo", b"z"])
