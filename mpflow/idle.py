@@ -16,7 +16,7 @@ from typing import Any, TypeAlias, TypeVar
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["Begun", "Idle", "Steps"]
+__all__ = ["Idle", "Steps", "begun"]
 
 _T = TypeVar("_T")
 Steps: TypeAlias = Coroutine[Any, Any, _T] | Generator[Any, Any, _T]
@@ -66,7 +66,7 @@ class Idle:
         else:
             scope.deadline = anyio.current_time() + limit
         try:
-            return (yield from Begun(read, first))
+            return (yield from begun(read, first))
         finally:
             if here:
                 self.end()
@@ -126,24 +126,19 @@ class Idle:
             self._scope.cancel()
 
 
-class Begun(Generator[Any, Any, _T]):
-    """A generator that has given its first value already: gives it once more, then goes on."""
-
-    __slots__ = ("_first", "_steps")
-
-    def __init__(self, steps: Steps[_T], first: object) -> None:
-        self._steps = steps
-        self._first: tuple[object] | None = (first,)
-
-    def send(self, value: Any, /) -> Any:
-        if self._first is not None:
-            (first,), self._first = self._first, None
-            return first
-        return self._steps.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        self._first = None
-        return self._steps.throw(*error)
-
-    def close(self) -> None:
-        self._steps.close()
+def begun(steps: Steps[_T], first: object) -> Generator[Any, Any, _T]:
+    """What has given its first value already: gives it once more, then goes on."""
+    try:
+        while True:
+            try:
+                value = yield first
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as error:
+                first = steps.throw(error)
+            else:
+                first = steps.send(value)
+    except StopIteration as done:
+        result: _T = done.value
+        return result

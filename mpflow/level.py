@@ -6,7 +6,7 @@ Must not know: parts as streams, which part is current, levels inside this one, 
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from itertools import islice
 from types import coroutine
 from typing import Any, Final
@@ -24,14 +24,12 @@ from mpflow.errors import (
     LimitExceeded,
     MalformedBody,
     NotMultipart,
-    PartRef,
     excerpt,
 )
-from mpflow.idle import Begun, Idle
 from mpflow.info import PartInfo
 from mpflow.part import Part
-from mpflow.rate import Rate
-from mpflow.sources import ByteSource, Chunk, Source, open_source
+from mpflow.sources import ByteSource, Source, open_source
+from mpflow.timedreads import TimedReads
 from mpflow.wire import (
     NEED_DATA,
     Budget,
@@ -52,7 +50,7 @@ MAX_CHARSET = 64
 """Bytes that the value of a `_charset_` field may have."""
 
 
-class EventReader:
+class EventReader(TimedReads):
     """What `MultipartReader` is made on, and what flows use of it."""
 
     def __init__(
@@ -93,9 +91,7 @@ class EventReader:
         """What was accepted though malformed, in order, of this level and those inside it."""
         self.charset: str | None = None
         """The default charset, once a `_charset_` field has named one."""
-        self.budget: Budget
-        self.holder: Part | None = holder
-        """The part that holds this level, None for the outermost."""
+        self.holder = holder
         if holder is None:
             self.budget = Budget(limits or Limits(), given=limits is not None)
             self._source = open_source(source)
@@ -105,12 +101,10 @@ class EventReader:
         self._policy = policy
         self._boundary = parsed.boundary
         self._expected: int | None = None  # what Content-Length says
-        self._busy = self._started = self._at_eof = self._timed_by_flow = False
+        self._busy = self._started = self._at_eof = False
         self.part_bytes_allowed: bool = False
         """Whether a flow bounds the parts in place of `max_part_bytes`."""
-        self._scope: anyio.CancelScope | None = None
-        self._idle = Idle()
-        self._rate: Rate | None = None
+        self._lay_timing()
         # A wrong boundary is refused now, not at the first part.
         self._decoder = self._make_decoder()
 
@@ -202,7 +196,10 @@ class EventReader:
         self._busy = self._started = True
         decoder = self._decoder
         try:
-            read = self._receive()
+            if self._scope is None or self.budget.limits.min_rate:
+                read = self._receive()
+            else:
+                read = self._source.__anext__()  # what `_receive` gives then, without its calls
             if self.holder is not None:
                 # Not by hand: where the stack ends, the levels around would be left half way.
                 data = yield from read.__await__()
@@ -234,56 +231,6 @@ class EventReader:
         value = self.budget.limits.max_depth
         text = f"expected fewer levels than Python's stack holds (max_depth is {value})"
         return LimitExceeded("max_depth", value, message=text, part=holder.info.ref)
-
-    def _receive(self) -> Coroutine[Any, Any, Chunk]:
-        """The next chunk of the source, to be awaited at once."""
-        read = self._receive_within() if self._scope is None else self._source.__anext__()
-        least = self.budget.limits.min_rate
-        return self._at_rate(read, least) if least and self.holder is None else read
-
-    async def _at_rate(self, read: Coroutine[Any, Any, Chunk], least: int) -> Chunk:
-        rate = self._rate
-        if rate is None or rate.least != least:
-            rate = self._rate = Rate(least)
-        since = anyio.current_time()
-        data = await read
-        try:
-            rate.count(anyio.current_time() - since, len(data))
-        except LimitExceeded as error:
-            error.part = self._open_ref()
-            raise
-        return data
-
-    def _receive_within(self) -> Coroutine[Any, Any, Chunk]:
-        """Where no scope stands around all reads."""
-        limit, source = self.budget.limits.idle_timeout, self._source
-        if self.holder is not None or self._timed_by_flow or limit is None or not source.timed:
-            return source.__anext__()
-        return self._receive_in_scope(limit)
-
-    async def _receive_in_scope(self, limit: float) -> Chunk:
-        with anyio.CancelScope() as scope:
-            return await self._idle.wait(self._source.__anext__(), scope, limit)
-        assert scope.cancelled_caught
-        raise self.idle_error()
-
-    def _wait(self, read: Coroutine[Any, Any, Chunk], first: object) -> Generator[Any, Any, Chunk]:
-        """Wait for what `_receive` gave, and `first` has come of."""
-        limit, scope = self.budget.limits.idle_timeout, self._scope
-        if scope is None or self._timed_by_flow or limit is None:
-            return Begun(read, first)
-        # One scope for all reads: a source may hold a scope of its own over its yield.
-        return self._idle.rest(read, first, scope, limit)
-
-    def idle_error(self) -> LimitExceeded:
-        """The refusal of a source that gave nothing for `idle_timeout`."""
-        limit = self.budget.limits.idle_timeout
-        text = f"expected more of the body within {limit} s (idle_timeout), and nothing came"
-        return LimitExceeded("idle_timeout", limit, message=text, part=self._open_ref(), status=408)
-
-    def _open_ref(self) -> PartRef | None:
-        """How errors name the part that is open, if one is."""
-        return None
 
     def _make_decoder(self) -> Decoder:
         decoder = Decoder(

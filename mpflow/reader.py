@@ -353,6 +353,8 @@ class MultipartReader(EventReader):
         if self._current_ended:
             raise anyio.EndOfStream
         # Not `next_event`, nor `receive` in `Part.__anext__`: a coroutine less for each chunk.
+        if self._decoder.ready is NEED_DATA:  # what `poll` would say, at the cost of two calls
+            await self.fetch()
         while (event := self.poll()) is NEED_DATA:
             await self.fetch()
         if type(event) is PartData:

@@ -71,9 +71,9 @@ class Decoder(Lane):
 
         Raises `TruncatedBody`, `EmptyBody`, `MalformedBody` or `LimitExceeded`.
         """
-        ready = self._ready
+        ready = self.ready
         if ready is not None:
-            self._ready = NEED_DATA
+            self.ready = NEED_DATA
             return ready
         if self._taken:
             return self._taken.pop()
@@ -227,8 +227,12 @@ class Decoder(Lane):
         if counts.ahead is not None:
             counts.settle()
         found = PLAIN_FILE(text)
-        end = text.find(b"\r\n\r\n") + 4 if found is None else found.end()
-        block, data = text[2 : end - 4], text[end:]
+        if found is None:
+            end = text.find(b"\r\n\r\n") + 4
+            block, data = text[2 : end - 4], text[end:]
+        else:
+            end = found.start(6)
+            block, data = found.group(1, 6)
         size = len(block)
         header_bytes, parts, at = counts.header_bytes + size, counts.parts + 1, self._at
         if (
@@ -259,7 +263,7 @@ class Decoder(Lane):
     def _head_of(self, block: bytes, found: re.Match[bytes] | None) -> Head:
         if found is not None:
             try:
-                block, name, filename, essence, charset = found.groups()
+                block, name, filename, essence, charset = found.group(1, 2, 3, 4, 5)
                 return plain_head(block, name, filename, essence, charset, self._default_type)
             except UnicodeDecodeError:
                 pass  # that has to be recorded

@@ -25,14 +25,14 @@ class Lane(States):
     """The states, and a way past them for most chunks of a large part.
 
     In the lane a chunk needs no state but how many bytes more are within all limits (`_room`), and
-    what the scanner holds back of the one before, as it may begin a delimiter. `_ready` is what
+    what the scanner holds back of the one before, as it may begin a delimiter. `ready` is what
     the next event is, `NEED_DATA` if there is none, and None outside the lane.
     """
 
-    __slots__ = ("_entered", "_helds", "_pattern", "_ready", "_room")
+    __slots__ = ("_entered", "_helds", "_pattern", "_room", "ready")
 
     def _lay_lane(self) -> None:
-        self._ready: PartData | NeedData | None = None
+        self.ready: PartData | NeedData | None = None
         self._room: int = 0
         self._entered: int = 0
         self._helds: int = 0
@@ -40,7 +40,7 @@ class Lane(States):
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> None:
         """Add what came. A `bytes` object is kept as it is, anything mutable is copied."""
-        if self._ready is NEED_DATA and type(data) is bytes and data:
+        if self.ready is NEED_DATA and type(data) is bytes and data:
             room = self._room - len(data)
             if room >= 0:
                 # All of it here: a call would be a tenth of what 4 KiB cost, and so would
@@ -60,10 +60,10 @@ class Lane(States):
                     if _CR in text[scanner.tail :]:
                         text = scanner.hold(text)
                     if text:
-                        self._ready = event = _new(PartData)
+                        self.ready = event = _new(PartData)
                         event.data = text
                     return
-        if self._ready is not None:
+        if self.ready is not None:
             self._leave_lane()
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
@@ -113,15 +113,15 @@ class Lane(States):
             size = NO_LIMIT if self.part_limit is None else self.part_limit - self._size
             total = NO_LIMIT if self._total is None else self._total - self._received
             self._room = self._entered = min(size, total)
-            self._ready = NEED_DATA
+            self.ready = NEED_DATA
 
     def _leave_lane(self) -> None:
-        if self._ready is not None:
+        if self.ready is not None:
             taken = self._entered - self._room
             self._received += taken
             taken -= len(self._scanner.held)
             self._size += taken
             self._at += taken
-            if self._ready is not NEED_DATA:
-                self._queue.append(self._ready)
-            self._ready = None
+            if self.ready is not NEED_DATA:
+                self._queue.append(self.ready)
+            self.ready = None

@@ -25,6 +25,9 @@ MOST = 128
 MOST_BYTES = 65536
 """No further part is taken once those before have so many bytes."""
 
+_EASY = 1024
+"""Larger header blocks are not taken at all."""
+
 _Match: TypeAlias = Callable[[bytes], re.Match[bytes] | None]
 
 _EDGE = 6
@@ -52,18 +55,21 @@ def take_fields(
     `offset` is that of `pieces[at]`, `delimiter` the length of one. The limits are what is left:
     `easy` is the size of a header block that can break no limit of lines or counts.
     """
-    header_bytes, last = 0, min(len(pieces) - 1, at + max(0, min(most_parts, MOST)))
+    # So many that all together can pass no limit: less is looked at for each.
+    easy = max(1, min(easy, _EASY))
+    most = max(0, min(most_parts, MOST, most_header_bytes // easy))
+    header_bytes, last = 0, min(len(pieces) - 1, at + most)
     # Without `__init__`, which would be a seventh of what a field costs.
     field: _Match = PLAIN_FIELD
     match = field  # or PLAIN_FILE, where the part before was a file
     make, head_class, whole_class = object.__new__, Head, WholePart
-    enough, small = offset + MOST_BYTES, min(easy, part_limit)
+    enough, small = offset + MOST_BYTES, min(easy, part_limit, MOST_BYTES // MOST)
     text = pieces[at]
     found = match(text)
     for after in pieces[at + 1 : last + 1]:
         try:
             if found is not None and match is field:
-                block, name = found.groups()
+                block, name, data = found.groups()
                 head = make(head_class)
                 head.raw = block
                 head.name = name.decode()
@@ -75,7 +81,7 @@ def take_fields(
                     found = PLAIN_FILE(text)
                 if found is None:
                     break
-                block, name, filename, essence, charset = found.groups()
+                block, name, filename, essence, charset, data = found.groups()
                 head = plain_head(block, name, filename, essence, charset, default_type)
                 match = field if essence is None else PLAIN_FILE
         except UnicodeDecodeError:
@@ -84,16 +90,14 @@ def take_fields(
         if (
             # Padding behind the delimiter, or a close delimiter, is for the scanner to judge.
             (found is None and after[:2] != b"\r\n")
-            or header_bytes + size > most_header_bytes
-            or (length > small and (size > easy or length - size - _EDGE > part_limit))
-            or offset >= enough
+            or (length > small and (size > easy or len(data) > part_limit or offset >= enough))
         ):
             break
         header_bytes += size
         size += _EDGE
         part = make(whole_class)
         part.head = head
-        part.data = text[size:]
+        part.data = data
         part.offset = offset + size
         taken.append(part)
         offset += length + delimiter

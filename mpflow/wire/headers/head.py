@@ -38,10 +38,11 @@ _TYPE = (
     rb"(?:; ?charset=([\-.0-9A-Z_a-z]++))?"
 )
 _USUAL = re.compile(_DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?").fullmatch
-PLAIN_FIELD = re.compile(rb"\r\n(" + _NAMED + rb")\r\n\r\n").match
-"""Of a part's text: the block and the name of one that has nothing else. Then comes the body."""
-PLAIN_FILE = re.compile(rb"\r\n(" + _DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?)\r\n\r\n").match
-"""The same of one that may have a filename and a type, whose head is `plain_head` of the groups."""
+_BODY = rb"\r\n\r\n(?s:(.*))"
+PLAIN_FIELD = re.compile(rb"\r\n(" + _NAMED + rb")" + _BODY).match
+"""Of a part's text: the block and the name of one that has nothing else, and the body."""
+PLAIN_FILE = re.compile(rb"\r\n(" + _DISPOSITION + rb"(?:\r\n" + _TYPE + rb")?)" + _BODY).match
+"""The same of one that may have a filename and a type; the groups between are for `plain_head`."""
 _TYPE_FIRST = re.compile(_TYPE + rb"\r\n" + _DISPOSITION).fullmatch
 
 # A multipart inside, as it is written by everybody: bchars in quotes, or a token (RFC 2046, 5.1.1).
