@@ -76,6 +76,7 @@ class Pump(Transaction):
         self._asks_all = self._asks_all or shape is not None
         self._reads = False  # else the reader is whole, or somebody else's
         self._waited = False  # for a handler, since the source was read
+        self._passed = 0  # bytes that were passed on since others had a turn
         self._is_whole = False  # all parts came
         self._refusal: MissingParts | None = None  # as parts are missing
 
@@ -208,11 +209,16 @@ class Pump(Transaction):
             blocked.pop((crew, None), None)  # unless it stalled
 
     async def _fill(self) -> None:
-        """Read the source once. Once a chunk, and before it, everybody else gets a turn."""
+        """Read the source once. Once a chunk, and before it, everybody else gets a turn.
+
+        But a large chunk leaves the turn to the next one, which will fill the channel, and wait:
+        one turn for two of them.
+        """
         if self._waited:
-            self._waited = False
-        else:
+            self._waited, self._passed = False, 0
+        elif not CHANNEL_SIZE // 2 < self._passed <= CHANNEL_SIZE:
             await checkpoint()
+            self._passed = 0
         if not self._aborting:
             try:
                 await self._fill_timed()
@@ -356,6 +362,8 @@ class Pump(Transaction):
         if not record.channel.put(data):
             await self._wait_for(record)
             self._waited = True
+        else:
+            self._passed += len(data)
 
     async def _on_end(self) -> None:
         if self._naming is not None:
