@@ -59,9 +59,10 @@ class Lane(States):
                     scanner.held = b""
                     if _CR in text[scanner.tail :]:
                         text = scanner.hold(text)
-                    if text:
-                        self.ready = event = _new(PartData)
-                        event.data = text
+                        if not text:
+                            return
+                    self.ready = event = _new(PartData)
+                    event.data = text
                     return
         if self.ready is not None:
             self._leave_lane()
