@@ -128,6 +128,7 @@ class Idle:
 
 def begun(steps: Steps[_T], first: object) -> Generator[Any, Any, _T]:
     """What has given its first value already: gives it once more, then goes on."""
+    thrown: BaseException | None = None
     try:
         while True:
             try:
@@ -136,9 +137,16 @@ def begun(steps: Steps[_T], first: object) -> Generator[Any, Any, _T]:
                 steps.close()
                 raise
             except BaseException as error:
-                first = steps.throw(error)
+                # As it came: without the line above in its traceback.
+                thrown = error.with_traceback(getattr(error.__traceback__, "tb_next", None))
             else:
                 first = steps.send(value)
+                continue
+            # Not while it is handled here: it would be the context of all that is raised there.
+            try:
+                first = steps.throw(thrown)
+            finally:
+                thrown = None
     except StopIteration as done:
         result: _T = done.value
         return result

@@ -199,7 +199,8 @@ class EventReader(TimedReads):
             if self._scope is None or self.budget.limits.min_rate:
                 read = self._receive()
             else:
-                read = self._source.__anext__()  # what `_receive` gives then, without its calls
+                # What `_receive` gives then, without its calls: only the outermost has a scope.
+                read = self._source.__anext__()
             if self.holder is not None:
                 # Not by hand: where the stack ends, the levels around would be left half way.
                 data = yield from read.__await__()

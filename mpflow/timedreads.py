@@ -1,7 +1,7 @@
 """`TimedReads`: one read of a source, which may neither wait too long nor be too slow.
 
 Knows: `idle_timeout`, `min_rate`, and in which scope a read waits.
-Must not know: what is read, events, parts.
+Must not know: what is read, events, which part is open but for its name in errors.
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import sys
 import threading
 import time
+import traceback
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -84,6 +86,54 @@ async def test_what_it_raises_before_and_after_it_waited_comes_out() -> None:
             with pytest.raises(LookupError, match=str(waits)):
                 await Idle().wait(read(waits), scope, 5)
             assert scope.deadline == math.inf
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("scoped", [True, False])
+async def test_what_a_read_made_of_an_error_of_its_future_has_no_trace_of_it(scoped: bool) -> None:
+    """A future throws its error into who awaits it, through all that drives it."""
+    handled: list[object] = []
+
+    async def fails() -> bytes:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_exception, KeyError("inner"))
+        with suppress(KeyError):
+            await future
+        handled.append(sys.exc_info())
+        raise LookupError("of its own")
+
+    source = Given(fails)
+    reader = MultipartReader(source, TYPE)
+    with pytest.raises(LookupError, match="of its own") as caught:
+        async with reader if scoped else nullcontext():
+            await reader.drain()
+    assert handled == [(None, None, None)]
+    assert caught.value.__context__ is None
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-1] == "fails"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_error_of_a_future_is_traced_to_where_it_was_awaited() -> None:
+    async def fails() -> bytes:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_exception, ConnectionResetError("gone"))
+        return await future
+
+    with pytest.raises(ConnectionResetError) as caught:
+        await MultipartReader(Given(fails), TYPE).drain()
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert names[-1] == "fails"
+
+
+class Given:
+    """A stream whose every read is a call."""
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
+        self.read = read
+
+    async def receive(self) -> bytes:
+        return await self.read()
 
 
 @pytest.mark.parametrize("steps", [0, 1])

@@ -76,7 +76,7 @@ class Pump(Transaction):
         self._asks_all = self._asks_all or shape is not None
         self._reads = False  # else the reader is whole, or somebody else's
         self._waited = False  # for a handler, since the source was read
-        self._passed = 0  # bytes that were passed on since others had a turn
+        self._passed = 0  # bytes put into a channel since others had a turn
         self._is_whole = False  # all parts came
         self._refusal: MissingParts | None = None  # as parts are missing
 
@@ -209,14 +209,16 @@ class Pump(Transaction):
             blocked.pop((crew, None), None)  # unless it stalled
 
     async def _fill(self) -> None:
-        """Read the source once. Once a chunk, and before it, everybody else gets a turn.
+        """Read the source once. Before it everybody else gets a turn, but not behind a large piece.
 
-        But a large chunk leaves the turn to the next one, which will fill the channel, and wait:
-        one turn for two of them.
+        Another one of its size will fill the channel, and wait: so there is one turn for the two.
+        Whatever comes in its place, the turn comes before the read after it.
         """
         if self._waited:
             self._waited, self._passed = False, 0
-        elif not CHANNEL_SIZE // 2 < self._passed <= CHANNEL_SIZE:
+        elif CHANNEL_SIZE // 2 < self._passed <= CHANNEL_SIZE:
+            self._passed = CHANNEL_SIZE + 1
+        else:
             await checkpoint()
             self._passed = 0
         if not self._aborting:

@@ -23,10 +23,11 @@ MOST = 128
 """Parts that are taken at once: what they hold stands beside the chunk that they are of."""
 
 MOST_BYTES = 65536
-"""No further part is taken once those before have so many bytes."""
+"""Once those before have so many bytes, only small parts are taken: of as many at most in all."""
 
+_SMALL = MOST_BYTES // MOST
 _EASY = 1024
-"""Larger header blocks are not taken at all."""
+"""Larger header blocks are not taken, whatever the limits allow."""
 
 _Match: TypeAlias = Callable[[bytes], re.Match[bytes] | None]
 
@@ -63,7 +64,7 @@ def take_fields(
     field: _Match = PLAIN_FIELD
     match = field  # or PLAIN_FILE, where the part before was a file
     make, head_class, whole_class = object.__new__, Head, WholePart
-    enough, small = offset + MOST_BYTES, min(easy, part_limit, MOST_BYTES // MOST)
+    enough, small = offset + MOST_BYTES, min(easy, part_limit, _SMALL)
     text = pieces[at]
     found = match(text)
     for after in pieces[at + 1 : last + 1]:

@@ -59,7 +59,8 @@ class Scanner:
         self.pieces: list[bytes] = []
         self.at: int = 0
         self._run = b""  # padding that came cut
-        self.tail = 1 - len(delimiter)  # where what may begin a delimiter begins, at most
+        self.tail: int = 1 - len(delimiter)
+        """From where on, at most, the end of a text may begin a delimiter."""
         self.inbox: deque[bytes | memoryview] = deque()
         """The chunks that are not scanned yet; the next one goes here.
 

@@ -87,6 +87,86 @@ async def test_a_turn_comes_at_least_every_second_chunk(
     assert source.most(anyio_backend_name) <= most
 
 
+FIRST = head(Field("a", filename="a")) + bytes(40_000)
+OTHER = b"\r\n" + head(Field("b"))
+END = b"\r\n" + tail()
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    return cut(data, 1)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        [*bytewise(b"a" * 3000), END],
+        [b""] * 3000 + [END],
+        [*[OTHER + b"value"] * 60, END],
+        [*bytewise(OTHER + b"value"), END],
+        [b"\r\n" + head(Field("_charset_")) + b"utf-8", *[b" "] * 50, END],
+        [END, *[b"epilogue"] * 500],
+        [*[b"a" * 70_000] * 9, b"", b"", *bytewise(END)],
+    ],
+    ids=["bytes", "empty", "fields", "headers", "charset", "epilogue", "large"],
+)
+@pytest.mark.parametrize("handler", [read, glance, fail])
+async def test_what_follows_a_large_chunk_leaves_others_their_turns(
+    handler: object, rest: list[bytes], anyio_backend_name: str
+) -> None:
+    router = Router()
+    router.add(handler, on_error="collect")  # type: ignore[call-overload]
+    source = await dispatch(router, [FIRST, *rest])
+    assert source.most(anyio_backend_name) <= 2
+    assert len(source.seen) > len(rest) or b"_charset_" in rest[0]
+
+
+async def test_what_is_spooled_behind_a_large_chunk_leaves_others_their_turns(
+    anyio_backend_name: str,
+) -> None:
+    router = Router()
+
+    @router.route(name="a")
+    async def size(part: Part) -> int:
+        return await read(part)
+
+    @router.route(name="b", order="spool", needs={"size": "c"})
+    async def late(part: Part, size: int) -> int:
+        return size + await read(part)
+
+    @router.route(name="c")
+    async def last(part: Part) -> int:
+        return await read(part)
+
+    rest = [OTHER, *[b"b" * 100] * 300, b"\r\n" + head(Field("c")) + b"c", END]
+    source = await dispatch(router, [FIRST, *rest])
+    assert len(source.seen) > len(rest)
+    assert source.most(anyio_backend_name) <= 2
+
+
+@pytest.mark.parametrize("rest", [b"", b"a"])
+async def test_a_dispatch_of_a_source_without_end_can_be_cancelled(rest: bytes) -> None:
+    class Endless(AtOnce):
+        async def __anext__(self) -> bytes:
+            self.seen.append(0)
+            return FIRST if len(self.seen) == 1 else rest
+
+    router = Router()
+    router.add(read)
+    source = Endless([])
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def cancel() -> None:
+                for _ in range(10):
+                    await checkpoint()
+                scope.cancel()
+
+            group.start_soon(cancel)
+            await router.dispatch(MultipartReader(source, CONTENT_TYPE))
+    assert scope.cancelled_caught
+    assert len(source.seen) < 50
+
+
 @pytest.mark.parametrize("most", ["1 KiB", "60 KiB", "64 KiB", "100 KiB"])
 async def test_a_part_that_is_too_large_and_is_drained_leaves_others_their_turns(
     most: str, anyio_backend_name: str
