@@ -41,7 +41,7 @@ from mpflow.wire import (
     NeedData,
     parse_content_type,
 )
-from mpflow.wire.headers import Policy
+from mpflow.wire.headers import policy_of
 from mpflow.wire.states import MAX_DEVIATIONS
 
 __all__ = ["MAX_CHARSET", "EventReader"]
@@ -62,7 +62,7 @@ class EventReader(TimedReads):
         strict: bool = False,
         tolerate: Iterable[str] = frozenset(),
     ) -> None:
-        policy = Policy(strict=strict, tolerate=tolerate)
+        policy = policy_of(strict=strict, tolerate=tolerate)
         if content_type is None:
             raise NotMultipart("expected a content type of multipart/*, and there is none")
         if not isinstance(content_type, str):

@@ -148,17 +148,22 @@ class Part(Described, Values, ByteReceiveStream):
 
     async def __anext__(self) -> bytes:
         try:
-            if self._receives_itself and not self._ahead:
-                # The quick way of what most are: a coroutine or two less for each chunk.
+            if self._receives_itself:
+                # The quick ways of what most are: a coroutine or two less for each chunk.
                 if self._closed:
                     self._refuse()
-                if self._body is None:
-                    raise StopAsyncIteration
-                data = await self._body.receive()
-                self.bytes_received += len(data)
-                if len(data) <= MAX_RECEIVE or len(data) <= self._most_at_once:
+                data = self._ahead
+                if not data:
+                    if self._body is None:
+                        raise StopAsyncIteration
+                    data = await self._body.receive()
+                    self.bytes_received += len(data)
+                    if len(data) <= MAX_RECEIVE or len(data) <= self._most_at_once:
+                        return data
+                    self._ahead = data
+                elif self._body is None and not self._start and len(data) <= MAX_RECEIVE:
+                    self._ahead = b""
                     return data
-                self._ahead = data
             return await self.receive(self._most_at_once)
         except anyio.EndOfStream:
             raise StopAsyncIteration from None

@@ -29,7 +29,7 @@ class Walk:
             part = await self._readers[-1].next_part()
             if part is None:
                 self._readers.pop()
-            elif part.is_multipart:
+            elif part.info.head.is_multipart:
                 self._readers.append(part.multipart())
             else:
                 return part

@@ -25,7 +25,7 @@ from mpflow.errors import (
 from mpflow.wire.block import HeaderBlock
 from mpflow.wire.boundary import check_boundary
 from mpflow.wire.events import BodyEnd, Event, PartBegin, PartData, PartEnd
-from mpflow.wire.headers import LENIENT, Deviation, Head, Policy, parse_head
+from mpflow.wire.headers import Deviation, Head, parse_head, policy_of
 from mpflow.wire.limits import Budget, Limits
 from mpflow.wire.oddities import ODDITIES, OddTokens
 from mpflow.wire.refusals import empty, no_delimiter, truncated
@@ -69,8 +69,7 @@ class States:
         budget: Budget | None = None,
     ) -> None:
         self._budget = budget or Budget(limits or Limits(), given=limits is not None)
-        usual = not strict and isinstance(tolerate, frozenset) and not tolerate
-        self._policy = LENIENT if usual else Policy(strict=strict, tolerate=tolerate)
+        self._policy = policy_of(strict=strict, tolerate=tolerate)
         # RFC 2046, 5.1.5: in a digest the default is message/rfc822.
         self._default_type = "message/rfc822" if subtype == "digest" else "text/plain"
         self._read_head = partial(

@@ -14,7 +14,9 @@ import attrs
 
 from mpflow.errors import MalformedBody, excerpt
 
-__all__ = ["DEVIATIONS", "LENIENT", "TOLERANCES", "Deviation", "Findings", "Policy"]
+__all__ = [
+    "DEVIATIONS", "LENIENT", "TOLERANCES", "Deviation", "Findings", "Policy", "policy_of",
+]  # fmt: skip
 
 DEVIATIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -147,6 +149,13 @@ class Policy:
 
 LENIENT: Final = Policy()
 """Deviations are accepted and recorded, ambiguities are refused."""
+
+
+def policy_of(*, strict: bool, tolerate: Iterable[str]) -> Policy:
+    """`Policy(strict, tolerate)`, or `LENIENT` where it is the same: each level asks for one."""
+    if not strict and isinstance(tolerate, frozenset) and not tolerate:
+        return LENIENT
+    return Policy(strict=strict, tolerate=tolerate)
 
 
 @attrs.define(eq=False)
