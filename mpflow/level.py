@@ -91,6 +91,7 @@ class EventReader(TimedReads):
         """What was accepted though malformed, in order, of this level and those inside it."""
         self.charset: str | None = None
         """The default charset, once a `_charset_` field has named one."""
+        self.budget: Budget
         self.holder = holder
         if holder is None:
             self.budget = Budget(limits or Limits(), given=limits is not None)

@@ -40,6 +40,9 @@ class Decoder(Lane):
 
     __slots__ = ("_ahead", "_cap", "_flows", "_taken")
 
+    ready: PartData | NeedData | None
+    """See `Lane`."""
+
     def __init__(
         self,
         boundary: str | bytes,
