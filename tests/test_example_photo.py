@@ -143,19 +143,6 @@ async def test_the_sweeper_waits_for_an_upload_that_names_its_files(
     assert files == rows
 
 
-def interrupted(process: subprocess.Popen[str]) -> str:
-    """What a program that gets a Ctrl-C told, and another one if it was deaf to the first.
-
-    A KeyboardInterrupt that strikes where Python lets nothing out, such as a finalizer, is lost.
-    """
-    process.send_signal(signal.SIGINT)
-    try:
-        return process.communicate(timeout=30)[1]
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        return process.communicate(timeout=30)[1]
-
-
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_as_a_program(backend: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -169,7 +156,8 @@ def test_as_a_program(backend: str, tmp_path: Path) -> None:
         ) as process:
             try:
                 status = post(listener.getsockname()[1], "Sea", PHOTOS)
-                errors = interrupted(process)
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=30)
             finally:
                 process.kill()  # else leaving the block would wait for it
     assert status == 201

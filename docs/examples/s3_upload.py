@@ -169,8 +169,12 @@ def main() -> None:
     options = parser.parse_args()
     config = import_module("hypercorn.config").Config.from_mapping(bind=[options.bind])
     serve = import_module(f"hypercorn.{options.backend}").serve
+    # Ctrl-C may strike between any two lines, those of the event loop's own: trio would hang then.
+    on_trio = {"restrict_keyboard_interrupt_to_checkpoints": True}
+    run_options = on_trio if options.backend == "trio" else {}
     try:
-        anyio.run(partial(serve, Uploads(options.store), config), backend=options.backend)
+        run = partial(serve, Uploads(options.store), config)
+        anyio.run(run, backend=options.backend, backend_options=run_options)
     except* KeyboardInterrupt:  # on trio it may come in a group
         pass
 
