@@ -101,7 +101,8 @@ class FileAt(Content):
         )
 
     def _open(self) -> io.FileIO:
-        file = open(self._path, "rb", buffering=0, opener=self._opener)  # noqa: SIM115 - by `close`
+        # Who asked for it closes it: `FileReading` with its `close`.
+        file = open(self._path, "rb", buffering=0, opener=self._opener)  # noqa: SIM115 - goes on
         if self._flags and stat.S_ISFIFO(os.fstat(file.fileno()).st_mode) is not self._is_pipe:
             file.close()
             kinds = ("a file", "a named pipe")

@@ -33,7 +33,7 @@ class Tail:
         if sum(map(len, pieces)) <= _IN_MEMORY:
             return cls(b"".join(pieces))
         if hold:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 # closed by `close`
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - outlives this call; `close` closes it
             return cls._filled(cls(file=file), lambda: file.writelines(pieces))
         fd, path = tempfile.mkstemp(prefix=".mpflow-", suffix=".part")
         with open(fd, "wb") as named:
