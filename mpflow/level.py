@@ -81,9 +81,7 @@ class EventReader(TimedReads):
         """Type and subtype in lower case."""
         self.content_type_params: Mapping[str, str] = parsed.params
         """The parameters of the content type, with names in lower case."""
-        self.headers: Mapping[str, str] = CIMultiDictProxy(
-            CIMultiDict({"Content-Type": content_type})
-        )
+        self.headers: Mapping[str, str]
         """The headers of the message, or of the part that holds this level."""
         self.deviations: list[Deviation] = [
             attrs.evolve(found, level=None) for found in parsed.deviations
@@ -94,6 +92,7 @@ class EventReader(TimedReads):
         self.budget: Budget
         self.holder = holder
         if holder is None:
+            self.headers = CIMultiDictProxy(CIMultiDict({"Content-Type": content_type}))
             self.budget = Budget(limits or Limits(), given=limits is not None)
             self._source = open_source(source)
         else:
@@ -113,7 +112,11 @@ class EventReader(TimedReads):
         """Become a level of the message that `part` is of: its limits, counts and deviations."""
         self.headers = part.headers
         self.charset = part.default_charset
-        self.budget = part.level.budget.nested(part.path, part=part.info.ref)
+        try:
+            self.budget = part.level.budget.nested(part.path)
+        except LimitExceeded as error:
+            error.part = part.info.ref  # only now: to name it takes as long as the budget
+            raise
         if limits is not None:
             self.budget.tighten(limits)
         if isinstance(part.level, EventReader):

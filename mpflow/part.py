@@ -196,8 +196,12 @@ class Part(Described, Values, ByteReceiveStream):
         """The same as `aclose`, which has nothing to wait for. Closes the levels inside, too."""
         self._closed = True
         self._ahead, self._start = b"", 0
+        if self._inside:
+            self._close_inside()
+
+    def _close_inside(self) -> None:
         # Not one call a level: there can be more levels open than Python's stack holds.
-        parts: list[Part] = [self] if self._inside else []
+        parts: list[Part] = [self]
         while parts:
             part = parts.pop()
             part._closed = True

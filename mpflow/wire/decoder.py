@@ -15,7 +15,7 @@ from mpflow.wire.events import NEED_DATA, Event, NeedData, PartBegin, PartData, 
 from mpflow.wire.headers import PLAIN_FILE, Head, plain_head
 from mpflow.wire.lane import Lane
 from mpflow.wire.limits import Ahead, Budget, Limits
-from mpflow.wire.plainfields import take_fields
+from mpflow.wire.plainfields import MOST, take_fields
 from mpflow.wire.states import BODY, HEADERS, NO_LIMIT, PART_END
 
 __all__ = ["Decoder"]
@@ -62,7 +62,7 @@ class Decoder(Lane):
             budget=budget,
         )
         self._cap = NO_LIMIT  # bytes that are decoded at most, where that was tightened
-        self._ahead = Ahead[WholePart]()
+        self._ahead: Ahead[WholePart] = Ahead()
         self._taken = self._ahead.parts
         self._flows = False  # the lane may be entered
         self._lay_lane()
@@ -197,8 +197,8 @@ class Decoder(Lane):
             easy=self._easy,
             part_limit=NO_LIMIT if most is None else most,
         )
-        if scanner.at == len(scanner.pieces) - 1:
-            scanner.pieces = []  # what is left is for the states
+        if len(taken) < MOST:
+            scanner.pieces = []  # what comes next is for the states
         if not taken:
             return False
         counts.ahead = self._ahead

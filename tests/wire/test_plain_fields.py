@@ -5,11 +5,24 @@ Knows: what a decoder gives in one chunk and in many. Must not know: how many it
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mpflow import LimitExceeded
-from mpflow.wire import NEED_DATA, BodyEnd, Budget, Decoder, Event, Limits, PartBegin, WholePart
-from mpflow.wire.headers import parse_head
+from mpflow.wire import (
+    NEED_DATA,
+    BodyEnd,
+    Budget,
+    Decoder,
+    Event,
+    Limits,
+    PartBegin,
+    WholePart,
+    decoder,
+    plainfields,
+)
+from mpflow.wire.headers import Head, parse_head, plain_head
 
 HEAD = b'Content-Disposition: form-data; name="%s"\r\n\r\n'
 NONE = Limits(max_parts=None, max_total_header_bytes=None)
@@ -193,3 +206,20 @@ def test_what_was_taken_ahead_counts_once_it_is_had(limits: Limits) -> None:
         ends.append(seen)
     assert ends[0] == ends[1]
     assert "max_" in ends[0][-1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 300])
+def test_each_head_is_read_once(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Also that of the last part, behind which stands the close delimiter."""
+    read = 0
+
+    def counted(*given: Any) -> Head:
+        nonlocal read
+        read += 1
+        return plain_head(*given)
+
+    for module in (plainfields, decoder):
+        monkeypatch.setattr(module, "plain_head", counted)
+    data = body(*[SHAPES[b"file"]] * count)
+    found = names(Decoder("b", subtype="form-data"), data, None)
+    assert (len(found), read) == (count, count)

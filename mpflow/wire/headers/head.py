@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import cast
+from typing import cast, final
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -54,7 +54,8 @@ _NESTED = re.compile(
 _ONCE = frozenset({"content-disposition", "content-type", "content-transfer-encoding"})
 
 
-@attrs.frozen
+@final
+@attrs.define(eq=False)
 class _Full:
     """What a head holds beside name, filename and content type."""
 
@@ -74,7 +75,7 @@ class Head:
     """
 
     # Not attrs: a tiny part costs about a microsecond, and an attrs class would add a third.
-    __slots__ = ("_full", "boundary", "charset", "content_type", "filename", "name", "raw")
+    __slots__ = ("_more", "boundary", "charset", "content_type", "filename", "name", "raw")
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Head:
         content_type: str,
         charset: str | None = None,
         boundary: str | None = None,
-        full: _Full | None = None,
+        more: _Full | None = None,
     ) -> None:
         self.raw: bytes = raw
         self.name: str | None = name
@@ -92,7 +93,8 @@ class Head:
         self.content_type: str = content_type
         self.charset: str | None = charset
         self.boundary: str | None = boundary
-        self._full = full
+        # None and its headers, once asked for, where nothing needed thought.
+        self._more: _Full | CIMultiDictProxy[str] | None = more
 
     @classmethod
     def of(
@@ -110,14 +112,14 @@ class Head:
     @property
     def disposition(self) -> str | None:
         """The lower-case disposition type, such as `"form-data"`; None where absent."""
-        if self._full is None:
+        if type(self._more) is not _Full:
             return "form-data"
-        return None if self._full.disposition is None else self._full.disposition.type
+        return None if self._more.disposition is None else self._more.disposition.type
 
     @property
     def deviations(self) -> tuple[Deviation, ...]:
         """What was accepted although it breaks the rules; each code once, with its offset."""
-        return () if self._full is None else self._full.deviations
+        return self._more.deviations if type(self._more) is _Full else ()
 
     @property
     def is_multipart(self) -> bool:
@@ -127,36 +129,38 @@ class Head:
     @property
     def is_plain(self) -> bool:
         """Whether no header names a content coding or a transfer encoding."""
-        if self._full is None:
+        if type(self._more) is not _Full:
             return True
-        headers = self._full.headers
+        headers = self._more.headers
         return "Content-Encoding" not in headers and "Content-Transfer-Encoding" not in headers
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
         """All headers, in their order."""
-        return self._whole().headers
+        if self._more is None:
+            self._more = _usual_headers(self.raw)
+        return self._more.headers if type(self._more) is _Full else self._more
 
     @property
     def parsed_content_type(self) -> ContentType:
         """The content type with its parameters; the default where there is none."""
-        return self._whole().content_type
+        if type(self._more) is _Full:
+            return self._more.content_type
+        return ContentType(
+            self.content_type, _given(("charset", self.charset), ("boundary", self.boundary))
+        )
 
     @property
     def content_type_params(self) -> Mapping[str, str]:
         """The parameters of the content type, by lower-case key."""
-        return self._whole().content_type.params
+        return self.parsed_content_type.params
 
     @property
     def disposition_params(self) -> Mapping[str, str]:
         """The parameters of the disposition, by lower-case key."""
-        disposition = self._whole().disposition
-        return NO_PARAMS if disposition is None else disposition.params
-
-    def _whole(self) -> _Full:
-        if self._full is None:
-            self._full = _read_usual(self)
-        return self._full
+        if type(self._more) is not _Full:
+            return _given(("name", self.name), ("filename", self.filename))
+        return NO_PARAMS if self._more.disposition is None else self._more.disposition.params
 
     def __eq__(self, other: object) -> bool:
         return self.raw == other.raw if isinstance(other, Head) else NotImplemented
@@ -242,26 +246,18 @@ def plain_head(
     head.filename = None if filename is None else filename.decode()
     head.content_type = default_type if essence is None else essence.decode().lower()
     head.charset = None if charset is None else charset.decode()
-    head.boundary = head._full = None  # pyright: ignore[reportPrivateUsage]
+    head.boundary = head._more = None  # pyright: ignore[reportPrivateUsage]
     return head
 
 
-def _read_usual(head: Head) -> _Full:
-    """What `_read` gives of a block that a pattern above has found: nothing needs thought there."""
-    lines = head.raw.decode().split("\r\n")
-    fields = [(name, value.lstrip(" ")) for name, _, value in (it.partition(":") for it in lines)]
-    named = {"name": head.name, "filename": head.filename}
-    typed = {"charset": head.charset, "boundary": head.boundary}
-    return _Full(
-        CIMultiDictProxy(CIMultiDict(fields)),
-        Disposition("form-data", _given(named)),
-        ContentType(head.content_type, _given(typed)),
-        (),
-    )
+def _usual_headers(block: bytes) -> CIMultiDictProxy[str]:
+    """The headers of a block that a pattern above has found: nothing needs thought there."""
+    fields = [line.split(":", 1) for line in block.decode().split("\r\n")]
+    return CIMultiDictProxy(CIMultiDict([(name, value.lstrip(" ")) for name, value in fields]))
 
 
-def _given(params: dict[str, str | None]) -> Mapping[str, str]:
-    return MappingProxyType({key: value for key, value in params.items() if value is not None})
+def _given(*params: tuple[str, str | None]) -> Mapping[str, str]:
+    return MappingProxyType({key: value for key, value in params if value is not None})
 
 
 def _read(block: bytes, *, form: bool, default_type: str, policy: Policy) -> _Full:
