@@ -353,8 +353,14 @@ class MultipartReader(EventReader):
         if self._current_ended:
             raise anyio.EndOfStream
         # Not `next_event`, nor `receive` in `Part.__anext__`: a coroutine less for each chunk.
-        if self._decoder.ready is NEED_DATA:  # what `poll` would say, at the cost of two calls
+        if self._decoder.ready is NEED_DATA:
             await self.fetch()
+            # What `poll` would give before this, and gives now, at the cost of two calls each.
+            decoder = self._decoder
+            ready = decoder.ready
+            if type(ready) is PartData:
+                decoder.ready = NEED_DATA
+                return ready.data
         while (event := self.poll()) is NEED_DATA:
             await self.fetch()
         if type(event) is PartData:

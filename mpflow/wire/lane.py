@@ -26,7 +26,8 @@ class Lane(States):
 
     In the lane a chunk needs no state but how many bytes more are within all limits (`_room`), and
     what the scanner holds back of the one before, as it may begin a delimiter. `ready` is what
-    the next event is, `NEED_DATA` if there is none, and None outside the lane.
+    the next event is, `NEED_DATA` if there is none, and None outside the lane. Who takes it leaves
+    `NEED_DATA` there.
     """
 
     __slots__ = ("_entered", "_helds", "_pattern", "_room", "ready")
