@@ -85,7 +85,7 @@ class Head:
         content_type: str,
         charset: str | None = None,
         boundary: str | None = None,
-        more: _Full | None = None,
+        full: _Full | None = None,
     ) -> None:
         self.raw: bytes = raw
         self.name: str | None = name
@@ -94,7 +94,7 @@ class Head:
         self.charset: str | None = charset
         self.boundary: str | None = boundary
         # None and its headers, once asked for, where nothing needed thought.
-        self._more: _Full | CIMultiDictProxy[str] | None = more
+        self._more: _Full | CIMultiDictProxy[str] | None = full
 
     @classmethod
     def of(
@@ -252,8 +252,8 @@ def plain_head(
 
 def _usual_headers(block: bytes) -> CIMultiDictProxy[str]:
     """The headers of a block that a pattern above has found: nothing needs thought there."""
-    fields = [line.split(":", 1) for line in block.decode().split("\r\n")]
-    return CIMultiDictProxy(CIMultiDict([(name, value.lstrip(" ")) for name, value in fields]))
+    fields = [line.partition(":") for line in block.decode().split("\r\n")]
+    return CIMultiDictProxy(CIMultiDict([(name, value.lstrip(" ")) for name, _, value in fields]))
 
 
 def _given(*params: tuple[str, str | None]) -> Mapping[str, str]:
