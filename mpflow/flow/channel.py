@@ -5,6 +5,7 @@ Knows: how much may wait in it. Must not know: parts, routes, or who is at eithe
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 import anyio
@@ -13,10 +14,16 @@ from mpflow.flow.wake import Wake
 from mpflow.flow.watch import Watch
 from mpflow.pieces import Pieces
 
-__all__ = ["CHANNEL_SIZE", "Channel"]
+__all__ = ["CHANNEL_SIZE", "KEEPS_UP", "MAX_AHEAD", "Channel"]
 
 CHANNEL_SIZE: Final = 65536
-"""Bytes of the largest piece that is taken from a channel; at most two such wait in it."""
+"""Bytes of the largest piece that is taken from a channel."""
+
+MAX_AHEAD: Final = 7
+"""Such pieces that wait in the channel of an open part at most, beside the one that is filled."""
+
+KEEPS_UP: Final = 0.001
+"""Seconds in which a receiver that keeps up takes all of a full channel."""
 
 
 class Channel:
@@ -24,6 +31,11 @@ class Channel:
 
     The sender may go on when its bytes are in and no more than `CHANNEL_SIZE` bytes wait: so it
     puts in the next piece while the receiver takes the last one, and neither waits for the other.
+
+    One whose receiver keeps up takes more before it is full: twice as much each time that it was
+    full and soon empty, up to `most` pieces and one. Turns are a third of what a large part costs.
+    A receiver that is slow, or computes for long, has as little as before, and others their turns.
+
     Small ones gather, and come out in one piece of `CHANNEL_SIZE` bytes at most. A larger one,
     which its sender would have to keep, waits here and is cut as it is taken: so it needs one turn
     of the sender, not one a cut. A receiver that is gone costs nothing: what is sent to it is
@@ -31,15 +43,19 @@ class Channel:
     """
 
     __slots__ = (
-        "_at", "_block", "_closed", "_ended", "_error", "_item", "_large", "_pieces", "_room",
-        "_watch", "told",
+        "_at", "_blocks", "_closed", "_ended", "_error", "_full_at", "_item", "_large", "_most",
+        "_pieces", "_room", "_watch", "ahead", "told",
     )  # fmt: skip
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, *, most: int = 1) -> None:
         self._watch = watch
-        self._block = b""  # what had been gathered when a piece came that would not fit with it
-        self._pieces = Pieces()
-        self._large = b""  # behind them, from `_at` on
+        self._most = most
+        self.ahead: int = 1
+        """Blocks that fill it; one where what is put in is dropped."""
+        self._full_at: float | None = None  # None: not since the receiver found nothing in it
+        self._blocks: deque[bytes] = deque()  # each gathered when a piece came that did not fit in
+        self._pieces = Pieces()  # behind them
+        self._large = b""  # behind these, from `_at` on
         self._at = 0
         self._ended = self._closed = False
         self._error: BaseException | None = None
@@ -57,15 +73,18 @@ class Channel:
         if len(data) > CHANNEL_SIZE:
             self._large, self._at = data, 0
         else:
-            if self._pieces.size + len(data) > CHANNEL_SIZE:
-                self._block = self._pieces.take()
-            self._pieces.add(data)
-        self._wake()
-        return not self._is_full
+            pieces = self._pieces
+            if pieces.size + len(data) > CHANNEL_SIZE:
+                self._blocks.append(pieces.take())
+            pieces.add(data)
+        if self._item is not None:
+            self._item.set()
+        return len(self._blocks) < self.ahead and not self._large
 
     async def wait(self) -> None:
-        """Wait until there is room for another piece, or the receiver is gone."""
-        while self._is_full and not self._closed:
+        """Wait until no more than `CHANNEL_SIZE` bytes wait, or the receiver is gone."""
+        self._full_at = self._watch.now()
+        while self.is_behind and not self._closed:
             self._room = self._watch.wake()
             try:
                 await self._room.wait()
@@ -73,8 +92,9 @@ class Channel:
                 self._room = None
 
     @property
-    def _is_full(self) -> bool:
-        return bool(self._block or self._large)
+    def is_behind(self) -> bool:
+        """Whether more than `CHANNEL_SIZE` bytes wait."""
+        return bool(self._blocks or self._large)
 
     def end(self) -> None:
         """The part is whole."""
@@ -84,7 +104,7 @@ class Channel:
     def fail(self, error: BaseException) -> None:
         """The part will never be whole: the receiver gets `error`, never the end."""
         if not self._ended and self._error is None:
-            self._error = error
+            self._error, self.ahead = error, 1
             self._wake()
 
     def _wake(self) -> None:
@@ -105,17 +125,21 @@ class Channel:
                 raise anyio.EndOfStream
             if self._item is not None:
                 raise anyio.BusyResourceError("receiving from")
+            if self._full_at is not None:
+                soon = self._watch.now() - self._full_at <= KEEPS_UP
+                self.ahead = min(2 * self.ahead + 1, self._most) if soon else 1
+                self._full_at = None
             self._item = self._watch.wake()
             try:
                 await self._item.wait()
             finally:
                 self._item = None
-        if self._block:
-            data, self._block = self._block, b""
+        if self._blocks:
+            data = self._blocks.popleft()
         else:
             data = self._pieces.take() if self._pieces.size else self._cut()
         self._watch.move()
-        if self._room is not None and not self._is_full:
+        if self._room is not None and not self.is_behind:
             self._room.set()
         return data
 
@@ -130,9 +154,10 @@ class Channel:
 
     def close(self) -> None:
         """The receiver wants no more."""
-        self._closed = True
+        self._closed, self.ahead = True, 1
         self._pieces.take()
-        self._block = self._large = b""
+        self._blocks.clear()
+        self._large = b""
         self._wake()  # who still waits to receive is told, and never sees an end
         if self._room is not None:
             self._room.set()

@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from mpflow.errors import BrokenSource, LimitExceeded, MissingParts, MultipartError, RouteError
 from mpflow.flow.admission import Admission
 from mpflow.flow.answers import NativeTask, is_scoped
-from mpflow.flow.channel import CHANNEL_SIZE, Channel
+from mpflow.flow.channel import CHANNEL_SIZE, MAX_AHEAD, Channel
 from mpflow.flow.needs import NeedsOfFlow
 from mpflow.flow.notes import add_note
 from mpflow.flow.record import Record
@@ -69,6 +69,7 @@ class Pump(Transaction):
         self._needs: NeedsOfFlow | None = None
         self._held: _Held | None = None  # a part that is sniffed
         self._open: Record | None = None
+        self._lane: Record | None = None  # the same, if its bytes are passed on and no more
         self._untold: Record | None = None  # the open part, settled, of which others learn later
         self._keeping: Keeping | None = None  # where the part that is open is spooled to
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
@@ -76,7 +77,8 @@ class Pump(Transaction):
         self._asks_all = self._asks_all or shape is not None
         self._reads = False  # else the reader is whole, or somebody else's
         self._waited = False  # for a handler, since the source was read
-        self._passed = 0  # bytes put into a channel since others had a turn
+        self._passed = 0  # bytes put into a channel since the source was read
+        self._shared = 0  # reads of the source since others had a turn
         self._is_whole = False  # all parts came
         self._refusal: MissingParts | None = None  # as parts are missing
 
@@ -118,7 +120,11 @@ class Pump(Transaction):
                     on_failed=self._crew.fail,
                 )
                 self._crew.on_settled = self._on_settled
-            await self._read_parts()
+            try:
+                await self._read_parts()
+            except Exception:
+                await self._let_take(self._open)
+                raise
         except MultipartError as error:
             if error.part is None and self._here is not None:
                 error.part = self._here.ref
@@ -189,7 +195,18 @@ class Pump(Transaction):
             elif type(event) is NeedData:
                 await self._fill()
             elif type(event) is PartData:
-                await self._on_data(event.data)
+                record, data = self._lane, event.data
+                if record is None:
+                    await self._on_data(data)
+                else:
+                    # What `_on_data` does of such a part, without its calls: once a chunk.
+                    assert record.channel is not None
+                    record.size += len(data)
+                    if record.channel.put(data):
+                        self._passed += len(data)
+                    else:
+                        await self._wait_for(record)
+                        self._waited = True
             elif type(event) is PartBegin:
                 self._on_begin(event.head)
             elif type(event) is BodyEnd:
@@ -211,37 +228,40 @@ class Pump(Transaction):
     async def _fill(self) -> None:
         """Read the source once. Before it everybody else gets a turn, but not behind a large piece.
 
-        Another one of its size will fill the channel, and wait: so there is one turn for the two.
-        Whatever comes in its place, the turn comes before the read after it.
+        More of its size will fill the channel, and wait: so there is one turn for as many as that
+        takes. Whatever comes in their place, the turn comes before the read after it.
         """
         if self._waited:
-            self._waited, self._passed = False, 0
-        elif CHANNEL_SIZE // 2 < self._passed <= CHANNEL_SIZE:
-            self._passed = CHANNEL_SIZE + 1
+            self._waited, self._shared = False, 0
+        elif CHANNEL_SIZE // 2 < self._passed <= CHANNEL_SIZE and self._shared < self._ahead:
+            self._shared += 1
         else:
             await checkpoint()
-            self._passed = 0
+            self._shared = 0
+        self._passed = 0
         if not self._aborting:
+            timed = self._parent is None
+            if timed:
+                self._watch_time()
+                self._watch.reading_since = self._watch.now()
             try:
-                await self._fill_timed()
+                await self._reader.fetch()
             except BaseException as error:
                 if not self._aborting or not _is_of_source(error):
                     raise
+            finally:
+                if timed:
+                    self._watch.reading_since = None
         if self._aborting:
             # A handler has failed: until it is decided which, nothing more is begun, and what the
             # source does says nothing.
             await sleep_forever()
 
-    async def _fill_timed(self) -> None:
-        if self._parent is not None:
-            await self._reader.fetch()
-            return
-        self._watch_time()
-        self._watch.reading_since = self._watch.now()
-        try:
-            await self._reader.fetch()
-        finally:
-            self._watch.reading_since = None
+    @property
+    def _ahead(self) -> int:
+        """Large pieces that fill the channel of the open part, beside one."""
+        channel = None if self._open is None else self._open.channel
+        return 1 if channel is None else channel.ahead
 
     def _widen(self) -> None:
         """A route may allow its parts more than `max_part_bytes`: then the flow has to count."""
@@ -292,7 +312,7 @@ class Pump(Transaction):
         self._crew.submit(record)
 
     def _on_begin(self, head: Head) -> None:
-        channel = Channel(self._watch)
+        channel = Channel(self._watch, most=MAX_AHEAD)
         part = self._reader.make_part(head, channel)
         if self._takes_charset and self._reader.is_charset(part.info):
             self._naming = part.info, bytearray()
@@ -316,6 +336,12 @@ class Pump(Transaction):
         if record.spooled:
             record.channel = None
             self._keeping = self._crew.spool.begin(record.info.ref)
+        elif (
+            self._reporter is None
+            and record.route.max_bytes is None
+            and not self._reader.part_bytes_allowed
+        ):
+            self._lane = record
 
     async def _on_data(self, data: bytes) -> None:
         if self._naming is not None:
@@ -367,6 +393,17 @@ class Pump(Transaction):
         else:
             self._passed += len(data)
 
+    async def _let_take(self, record: Record | None) -> None:
+        """Wait until no more than a piece of an open part waits, before it ends or the flow fails.
+
+        What waits may be what its handler fails over, and that would come before the flow's error.
+        """
+        if record is None or record.channel is None or self._aborting:
+            return
+        if record.channel.is_behind:
+            await self._wait_for(record)
+            self._waited = True
+
     async def _on_end(self) -> None:
         if self._naming is not None:
             info, name = self._naming
@@ -375,6 +412,7 @@ class Pump(Transaction):
             return
         if self._held is not None:
             await self._sniff(self._held, whole=True)
+        self._lane = None  # not before: the part may have been opened just now
         record = self._open
         assert record is not None
         if self._keeping is not None:
@@ -382,9 +420,14 @@ class Pump(Transaction):
             self._open = None
             self._tell()
             return
-        self._open = None
         assert record.channel is not None
+        if record.channel.is_behind:
+            # Of all parts that wait to be taken only the open one may hold more than a piece.
+            await self._let_take(record)
+            if self._aborting:
+                await sleep_forever()  # nothing more is begun
         record.whole_at = self._watch.now()
+        self._open = None
         self._tell()
         record.channel.end()
         self._crew.whole(record)

@@ -6,10 +6,13 @@ Knows: the futures of asyncio, the events of trio. Must not know: who waits, and
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from anyio.lowlevel import current_token
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 __all__ = ["Wake", "wakes_here"]
 
@@ -19,7 +22,7 @@ class Wake(Protocol):
 
     def set(self) -> None: ...
 
-    async def wait(self) -> object: ...
+    def wait(self) -> Awaitable[object]: ...
 
 
 class _OfFuture:
@@ -27,15 +30,15 @@ class _OfFuture:
 
     __slots__ = ("_future",)
 
-    def __init__(self, future: Any) -> None:
+    def __init__(self, future: Future[None]) -> None:
         self._future = future
 
     def set(self) -> None:
         if not self._future.done():  # it is, where who waits was cancelled
             self._future.set_result(None)
 
-    async def wait(self) -> None:
-        await self._future
+    def wait(self) -> Awaitable[object]:
+        return self._future
 
 
 def wakes_here() -> Callable[[], Wake]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from mpflow.flow.channel import CHANNEL_SIZE, Channel
+from mpflow.flow.channel import CHANNEL_SIZE, KEEPS_UP, Channel
 from mpflow.flow.watch import Watch, loop_clock
 
 pytestmark = pytest.mark.anyio
 
 
-def channel() -> Channel:
-    return Channel(
-        Watch(
-            now=loop_clock(),
-            idle_timeout=None,
-            stall_timeout=None,
-            on_idle=pytest.fail,
-            on_stall=pytest.fail,
-        )
+def channel(*, most: int = 1, now: Callable[[], float] | None = None) -> Channel:
+    watch = Watch(
+        now=now or loop_clock(),
+        idle_timeout=None,
+        stall_timeout=None,
+        on_idle=pytest.fail,
+        on_stall=pytest.fail,
     )
+    return Channel(watch, most=most)
 
 
 async def test_what_is_too_large_for_one_piece_takes_one_turn_of_its_sender() -> None:
@@ -93,6 +94,69 @@ async def test_the_sender_goes_on_once_no_more_than_64_kib_wait() -> None:
             assert gone_on is goes_on
     assert it.put(b"behind")
     assert await it.receive() == b"\0behind"
+
+
+async def counts_of_turns(*, pieces: int, turns: int = 0, takes: float = 0.0) -> list[int]:
+    """Puts in large pieces while they are taken; how many went in at once each time.
+
+    The receiver gives others so many turns for each, and computes for so many seconds.
+    """
+    clock = 0.0
+    it = channel(most=7, now=lambda: clock)
+    piece = bytes(CHANNEL_SIZE)
+    counts, here = list[int](), 0
+
+    async def send() -> None:
+        nonlocal here
+        for _ in range(pieces):
+            here += 1
+            if not it.put(piece):
+                counts.append(here)
+                await it.wait()
+                assert not it.is_behind
+                here = 0
+        it.end()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(send)
+        for _ in range(pieces):
+            assert await it.receive() == piece
+            clock += takes
+            for _ in range(turns):
+                await checkpoint()
+        with pytest.raises(anyio.EndOfStream):
+            await it.receive()
+    return counts
+
+
+async def test_a_receiver_that_keeps_up_gets_more_at_once() -> None:
+    counts = await counts_of_turns(pieces=200, takes=KEEPS_UP / 10)
+    assert counts[0] == 2
+    assert sorted(counts) == counts
+    assert counts.count(8) > 15
+    assert max(counts) == 8
+
+
+async def test_the_channel_of_a_receiver_that_is_slow_stays_small() -> None:
+    counts = await counts_of_turns(pieces=50, turns=5)
+    assert counts == [2] + [1] * 48
+
+
+async def test_the_channel_of_a_receiver_that_computes_for_long_stays_small() -> None:
+    assert await counts_of_turns(pieces=50, takes=KEEPS_UP) == [2] * 25
+    # Four are taken soon enough, and eight are not: then it begins again.
+    assert max(await counts_of_turns(pieces=50, takes=KEEPS_UP / 5)) == 8
+    assert min((await counts_of_turns(pieces=50, takes=KEEPS_UP / 5))[3:]) == 2
+
+
+async def test_what_is_dropped_fills_nothing() -> None:
+    for drop in (Channel.close, lambda it: it.fail(LookupError("cut"))):
+        it = channel(most=7)
+        it.ahead = 7
+        drop(it)
+        assert it.ahead == 1
+        assert it.put(bytes(CHANNEL_SIZE))
+        assert not it.is_behind
 
 
 async def test_a_failure_comes_behind_all_that_was_put() -> None:
