@@ -6,7 +6,8 @@ Knows: where the tables stand in the document. Must not know: what is in them, w
 
 What stands between `<!-- NAME begins -->` and `<!-- NAME ends -->` is replaced; all else is prose
 and stays. NAME is `machine`, `goals`, `profiles`, or a scenario. Several results may be given:
-scenarios that a later one has stand in place of those of an earlier one, and all are named.
+scenarios and profiles that a later one has stand in place of those of an earlier one, and all are
+named.
 """
 
 from __future__ import annotations
@@ -54,9 +55,13 @@ def blocks_of(results: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, s
         "machine": "\n\n".join(machine_table(result, packages) for result in results),
         "goals": goals_table(scenarios),
     }
-    profiles = [profile for result in results for profile in result["profiles"]]
+    profiles = {
+        (profile["scenario"], profile["peer"]): profile
+        for result in results
+        for profile in result["profiles"]
+    }
     if profiles:
-        blocks["profiles"] = profiles_tables(profiles)
+        blocks["profiles"] = profiles_tables(profiles.values())
     for name, scenario in scenarios.items():
         if not scenario["peers"]:
             continue
