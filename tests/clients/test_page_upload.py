@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,14 +118,34 @@ def test_cancelling_leaves_nothing(chromium: Browser, service: Service, files: l
     chromium.tell("throttle", rate=MIB)
     chromium.call("click", "#send")
     chromium.until("document.querySelector('progress').value > 0.1")
+    service.until(service.staged)
     chromium.call("click", "#cancel")
     assert chromium.text("#status") == "Cancelled: nothing was stored."
     assert chromium.focused() == "send"
-    chromium.tell("throttle", rate=-1)
+    # Not throttled, what is on its way out of the browser would still be sent.
     service.until(lambda: not service.staged() and service.files() == [])
+    chromium.tell("throttle", rate=-1)
     chromium.call("click", "#send")  # what was chosen is still there
     chromium.wait("#told")
     check_stored(service, files[:1])
+
+
+def test_cancelling_what_was_sent_promises_nothing(
+    chromium: Browser, service: Service, files: list[Path]
+) -> None:
+    chromium.open(service.url)
+    chromium.files(files[1:])
+    service.process.send_signal(signal.SIGSTOP)  # the kernel takes what is sent
+    try:
+        chromium.call("click", "#send")
+        chromium.until("document.querySelector('progress').value === 1")
+        chromium.call("click", "#cancel")
+        assert chromium.text("#status") == (
+            "Cancelled after all was sent: the service may have stored it."
+        )
+        assert chromium.focused() == "send"
+    finally:
+        service.process.send_signal(signal.SIGCONT)
 
 
 def test_a_file_too_large_is_not_even_sent(
@@ -213,13 +234,15 @@ def test_keys_alone(chromium: Browser, service: Service, files: list[Path]) -> N
     chromium.call("keyboard.type", "Grüße")
     assert tab() == "send"
     assert visited == [("files", True), ("note", True), ("send", True)]
-    chromium.tell("throttle", rate=SLOW)
+    chromium.tell("throttle", rate=MIB)
     chromium.press("Enter")
     assert chromium.focused() == "cancel"
     chromium.until("document.querySelector('progress').value > 0.1")
+    service.until(service.staged)
     chromium.press("Space")
     assert chromium.text("#status") == "Cancelled: nothing was stored."
     assert chromium.focused() == "send"
+    service.until(lambda: not service.staged() and service.files() == [])
     chromium.tell("throttle", rate=-1)
     chromium.press("Space")
     chromium.wait("#told")
