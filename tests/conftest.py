@@ -29,6 +29,8 @@ _CALM = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 # In the background of a shell SIGINT is ignored, and so it would be by all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # ... and under `nohup` this one is
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("ci", deadline=None, suppress_health_check=_CALM)
 settings.register_profile(
     "long", deadline=None, suppress_health_check=_CALM, max_examples=2000, print_blob=True
