@@ -22,6 +22,7 @@ __all__ = [
     "is_context_manager",
     "is_fatal",
     "is_foreign",
+    "is_of_source",
     "is_only",
     "is_scoped",
     "unwrap",
@@ -88,6 +89,13 @@ def is_foreign(scope: anyio.CancelScope, *, closing: bool) -> bool:
     return not (
         closing or scope.cancel_called or anyio.current_effective_deadline() == float("-inf")
     )
+
+
+def is_of_source(error: BaseException) -> bool:
+    """Whether nobody but the source can have raised it: no cancellation of this task."""
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return not (is_scoped() or NativeTask().cancelling)
+    return isinstance(error, Exception)
 
 
 def is_scoped() -> bool:

@@ -6,37 +6,33 @@ Must not know: who dispatches, how tasks are run, or how a commit goes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from inspect import isawaitable
+from collections.abc import Mapping
 from typing import Any, Literal
 
-import anyio
 import attrs
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint
 
 from mpflow.errors import BrokenSource, LimitExceeded, MissingParts, MultipartError, RouteError
 from mpflow.flow.admission import Admission
-from mpflow.flow.answers import NativeTask, is_scoped
+from mpflow.flow.answers import is_of_source
 from mpflow.flow.channel import CHANNEL_SIZE, MAX_AHEAD, Channel
+from mpflow.flow.hooks import ask_hooks
+from mpflow.flow.kept import Kept
 from mpflow.flow.needs import NeedsOfFlow
-from mpflow.flow.notes import add_note
-from mpflow.flow.record import Record
+from mpflow.flow.record import Record, record_around
 from mpflow.flow.refusal import is_of_missing
+from mpflow.flow.sniffed import Sniffed
 from mpflow.flow.transaction import Transaction
 from mpflow.info import PartInfo
 from mpflow.level import MAX_CHARSET
 from mpflow.part import Part
-from mpflow.pieces import Pieces
-from mpflow.predicates.sniffing import MAX_SNIFF, NeedBytes
+from mpflow.predicates.sniffing import NeedBytes
 from mpflow.reader import MultipartReader
 from mpflow.reports import Observer
 from mpflow.router import RouteTable
 from mpflow.routes import Route
 from mpflow.shapes import Shape
-from mpflow.signatures import handler_name
-from mpflow.spool import Keeping
 from mpflow.wire import BodyEnd, Limits, NeedData, PartBegin, PartData, WholePart
 from mpflow.wire.headers import Head
 
@@ -59,7 +55,7 @@ class Pump(Transaction):
     ) -> None:
         if epilogue not in ("read", "ignore"):
             raise RouteError(f"expected epilogue='read' or 'ignore', got {epilogue!r:.40}")
-        super().__init__(slots=table.max_handlers, parent=_parent(reader))
+        super().__init__(slots=table.max_handlers, parent=record_around(reader.holder))
         self._table = table
         self._reader = reader
         self._read_epilogue = epilogue == "read"
@@ -67,11 +63,11 @@ class Pump(Transaction):
         self._given = given
         self._wanted = table.wanted(given)
         self._needs: NeedsOfFlow | None = None
-        self._held: _Held | None = None  # a part that is sniffed
+        self._sniffed: Sniffed | None = None
         self._open: Record | None = None
         self._lane: Record | None = None  # the same, if its bytes are passed on and no more
         self._untold: Record | None = None  # the open part, settled, of which others learn later
-        self._keeping: Keeping | None = None  # where the part that is open is spooled to
+        self._kept: Kept | None = None  # the open part, if it is spooled
         self._naming: tuple[PartInfo, bytearray] | None = None  # a `_charset_` field under way
         self._takes_charset = table.takes_charset
         self._asks_all = self._asks_all or shape is not None
@@ -97,8 +93,8 @@ class Pump(Transaction):
     @property
     def _here(self) -> PartInfo | None:
         """The part that is open."""
-        if self._held is not None:
-            return self._held.part.info
+        if self._sniffed is not None:
+            return self._sniffed.part.info
         return None if self._open is None else self._open.info
 
     @property
@@ -108,7 +104,7 @@ class Pump(Transaction):
     async def _pump(self) -> None:
         self._watch.at_most(*(route.timeout for route in self._table.routes))
         try:
-            await self._ask_before()
+            await ask_hooks(self._table.hooks, self._reader.headers)
             await self._reader.claim()
             self._reads = True
             self._widen()
@@ -141,19 +137,6 @@ class Pump(Transaction):
                 self._reader.poll()
         if self._crew.unanswered:
             self._watch_time()
-
-    async def _ask_before(self) -> None:
-        """Call the hooks, in order, before a byte is read."""
-        for hook in self._table.hooks:
-            verdict: object = hook(self._reader.headers)
-            if isawaitable(verdict):
-                verdict = await verdict
-            if verdict is not None:
-                # One that says False means to refuse, and would let everything pass.
-                raise RouteError(
-                    f"expected the hook {handler_name(hook)} to give None, got "
-                    f"{type(verdict).__name__}: it raises Rejected to refuse"
-                )
 
     def _check_missing(self) -> None:
         """All that did not come, together: required parts, and what other parts wait for."""
@@ -247,7 +230,7 @@ class Pump(Transaction):
             try:
                 await self._reader.fetch()
             except BaseException as error:
-                if not self._aborting or not _is_of_source(error):
+                if not self._aborting or not is_of_source(error):
                     raise
             finally:
                 if timed:
@@ -320,7 +303,7 @@ class Pump(Transaction):
         try:
             route = self._admission.route(part.info)
         except NeedBytes as need:
-            self._held = _Held(part, channel, need.count)
+            self._sniffed = Sniffed(part, channel, need.count)
         else:
             self._open_part(part, route, channel)
 
@@ -329,13 +312,13 @@ class Pump(Transaction):
 
     def _open_record(self, record: Record) -> None:
         self._open = record
-        if self._reporter is not None and self._may_be_taken_back(record):
+        if self._reporter is not None and record.may_be_taken_back:
             self._reporter.opened(record)
         self._watch_time()
         self._submit(record)
         if record.spooled:
             record.channel = None
-            self._keeping = self._crew.spool.begin(record.info.ref)
+            self._kept = Kept(record, self._crew.spool.begin(record.info.ref))
         elif (
             self._reporter is None
             and record.route.max_bytes is None
@@ -348,25 +331,19 @@ class Pump(Transaction):
             # One byte too many is enough to refuse it.
             name = self._naming[1]
             name += data[: MAX_CHARSET + 1 - len(name)]
-        elif self._held is not None:
-            self._held.pieces.add(data)
-            if self._held.pieces.size >= self._held.count:
-                await self._sniff(self._held, whole=False)
+        elif self._sniffed is not None:
+            if self._sniffed.add(data):
+                await self._sniff(self._sniffed, whole=False)
         else:
             await self._send(data)
 
-    async def _sniff(self, held: _Held, *, whole: bool) -> None:
-        """Ask the routes again, with the bytes that one of them asked for."""
-        data = held.pieces.take()
-        info = attrs.evolve(held.part.info, sniffed=data[:MAX_SNIFF], sniffed_whole=whole)
-        try:
-            route = self._admission.route(info)
-        except NeedBytes as need:
-            held.count = need.count
-            held.pieces.add(data)
+    async def _sniff(self, sniffed: Sniffed, *, whole: bool) -> None:
+        found = sniffed.route(self._admission, whole=whole)
+        if found is None:
             return
-        self._held = None
-        self._open_part(held.part, route, held.channel)
+        self._sniffed = None
+        route, data = found
+        self._open_part(sniffed.part, route, sniffed.channel)
         if data:
             await self._send(data)
 
@@ -380,8 +357,8 @@ class Pump(Transaction):
                 await self._on_too_large(record, data, error)
         if self._reporter is not None:
             self._reporter.progress(record)
-        if self._keeping is not None:
-            await self._keep(record, data)
+        if self._kept is not None:
+            await self._kept.add(data)
             return
         await self._put(record, data)
 
@@ -410,13 +387,14 @@ class Pump(Transaction):
             self._naming = None
             self._reader.set_charset(info, bytes(name))
             return
-        if self._held is not None:
-            await self._sniff(self._held, whole=True)
+        if self._sniffed is not None:
+            await self._sniff(self._sniffed, whole=True)
         self._lane = None  # not before: the part may have been opened just now
         record = self._open
         assert record is not None
-        if self._keeping is not None:
-            await self._end_keeping(record)
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept.end(self._on_unreadable)
             self._open = None
             self._tell()
             return
@@ -434,33 +412,6 @@ class Pump(Transaction):
 
     def _observer(self) -> tuple[Observer | None, tuple[int, ...], str]:
         return self._table.observer, self._reader.budget.path, self._reader.content_type
-
-    # -- parts that came before what they need -------------------------------------------------
-
-    async def _keep(self, record: Record, data: bytes) -> None:
-        """Spool what came of a part, unless it has failed, or will: then it is drained."""
-        assert self._keeping is not None
-        assert record.wants is not None
-        if not (record.settled or record.wants.doomed):
-            with _naming(record):
-                await self._keeping.add(data)
-
-    async def _end_keeping(self, record: Record) -> None:
-        keeping, self._keeping = self._keeping, None
-        assert keeping is not None
-        assert record.wants is not None
-        if record.settled or record.wants.doomed:
-            return
-        with _naming(record):
-            # What is read from the file is progress, as what comes through a channel is.
-            body = await keeping.end(on_read=self._watch.move, on_error=self._on_unreadable)
-        if record.part is None:
-            return  # its need failed meanwhile
-        record.part.moved(body, record.size)
-        record.info = record.part.info
-        record.whole_at = self._watch.now()
-        if record.ready:
-            self._crew.ready(record)
 
     def _on_unreadable(self, error: BrokenSource) -> None:
         """What was kept cannot be read again: the flow ends, whatever the handler makes of it."""
@@ -497,38 +448,23 @@ class Pump(Transaction):
             raise error
         record.over = error
         if record.settled:
-            self._take_back(record, error)
+            record.take_back(error)
         elif record.channel is not None:
             record.channel.fail(error)
         else:
             self._crew.fail(record, error)
 
-    def _take_back(self, record: Record, error: LimitExceeded) -> None:
-        """A part that was answered, or collected, turns out to be too large: that is its failure.
-
-        It would be, had more of it come at once. A handler in two phases is rolled back where the
-        others commit.
-        """
-        if record.error is not error:
-            error.__cause__ = record.error
-            record.error, record.value = error, None
-            record.note(error)
-
     def _on_settled(self, record: Record) -> None:
         """Those who need a part are told, but not before it is certain that it is not too large."""
-        if record is self._open and self._may_be_taken_back(record):
+        if record is self._open and record.may_be_taken_back:
             self._untold = record
             return
         assert self._needs is not None
         self._needs.settled(record)
 
-    def _may_be_taken_back(self, record: Record) -> bool:
-        """Whether its failure may come after its handler's end: nobody is told of that before."""
-        return record.route.max_bytes is not None and record.route.on_error == "collect"
-
     def _let_go(self) -> None:
         super()._let_go()
-        self._held = self._keeping = None
+        self._sniffed = self._kept = None
         if self._reads and self._state == "rolled back":
             # The failure's traceback leads here, and to where it is kept.
             self._reader.give_up()
@@ -539,41 +475,3 @@ class Pump(Transaction):
         record, self._untold = self._untold, None
         if record is not None and self._needs is not None:
             self._needs.settled(record)
-
-
-@attrs.define(eq=False)
-class _Held:
-    """A part whose first bytes a predicate asks for: none of its handlers is called yet."""
-
-    part: Part
-    channel: Channel
-    count: int
-    pieces: Pieces = attrs.field(factory=Pieces)
-
-
-def _parent(reader: MultipartReader) -> Record | None:
-    """The record of the flow whose part the reader reads, at whatever depth."""
-    part = reader.holder
-    while part is not None:
-        holder = part.holder
-        if isinstance(holder, Record):
-            return holder
-        part = part.level.holder
-    return None
-
-
-def _is_of_source(error: BaseException) -> bool:
-    """Whether nobody but the source can have raised it: no cancellation of this task."""
-    if isinstance(error, anyio.get_cancelled_exc_class()):
-        return not (is_scoped() or NativeTask().cancelling)
-    return isinstance(error, Exception)
-
-
-@contextmanager
-def _naming(record: Record) -> Generator[None]:
-    """What the disk refuses names the part that was to be kept."""
-    try:
-        yield
-    except OSError as error:
-        add_note(error, f"while {record.info.ref} was kept for {record.route.name}")
-        raise

@@ -26,7 +26,7 @@ from mpflow.routes import Route
 if TYPE_CHECKING:
     from mpflow.flow.crew import Crew
 
-__all__ = ["Decision", "Record", "Wants"]
+__all__ = ["Decision", "Record", "Wants", "record_around"]
 
 
 class Decision(enum.Enum):
@@ -237,6 +237,22 @@ class Record:
             if self.scope is not None:  # else its task is about to start, and looks itself
                 self.scope.cancel()
 
+    @property
+    def may_be_taken_back(self) -> bool:
+        """Whether its failure may come after its handler's end: nobody is told of that before."""
+        return self.route.max_bytes is not None and self.route.on_error == "collect"
+
+    def take_back(self, error: LimitExceeded) -> None:
+        """It was answered, or collected, and turns out to be too large: that is its failure.
+
+        It would be, had more of it come at once. A handler in two phases is rolled back where the
+        others commit.
+        """
+        if self.error is not error:
+            error.__cause__ = self.error
+            self.error, self.value = error, None
+            self.note(error)
+
     def note(self, error: BaseException) -> None:
         """Name the part on its handler's own exception."""
         if not isinstance(error, MultipartError) or error.part is None:
@@ -288,3 +304,12 @@ class Record:
         while self.descriptors:
             self.descriptors -= 1
             self.crew.watch.give_descriptor()
+
+
+def record_around(part: Part | None) -> Record | None:
+    """The record of the flow that `part` is of, at whatever depth of levels read by hand."""
+    while part is not None:
+        if isinstance(part.holder, Record):
+            return part.holder
+        part = part.level.holder
+    return None
