@@ -39,6 +39,7 @@ from mpflow.wire import (
     Event,
     Limits,
     NeedData,
+    PartData,
     parse_content_type,
 )
 from mpflow.wire.headers import policy_of
@@ -144,6 +145,18 @@ class EventReader(TimedReads):
             self._decoder = _BROKEN  # an event may be lost; no call, for there is no stack for one
             raise
 
+    def take_data(self) -> bytes | None:
+        """Data of the open part, where that is all that is in hand; else None: call `poll`.
+
+        It spares two polls for each chunk of a large part: the next event is `NEED_DATA`.
+        """
+        decoder = self._decoder
+        ready = decoder.ready
+        if type(ready) is not PartData:
+            return None
+        decoder.ready = NEED_DATA
+        return ready.data
+
     @property
     def at_eof(self) -> bool:
         """Whether the source has ended."""
@@ -200,10 +213,10 @@ class EventReader(TimedReads):
         self._busy = self._started = True
         decoder = self._decoder
         try:
-            if self._scope is None or self.budget.limits.min_rate:
+            if self.budget.limits.min_rate or (self._scope is None and not self._timed_by_flow):
                 read = self._receive()
             else:
-                # What `_receive` gives then, without its calls: only the outermost has a scope.
+                # What `_receive` gives then, without its calls: a level inside a part has no scope.
                 read = self._source.__anext__()
             if self.holder is not None:
                 # Not by hand: where the stack ends, the levels around would be left half way.

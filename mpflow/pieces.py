@@ -35,6 +35,12 @@ class Pieces:
 
     def take(self) -> bytes:
         """All of it; none is left. A single piece comes out as the object that it was."""
-        items, self._items, self.size = self._items, [], 0
+        return self.swap(b"")
+
+    def swap(self, data: bytes) -> bytes:
+        """All of it as `take` gives it, and `data` is there in its place."""
+        items, self._items, self.size = self._items, [], len(data)
+        if data:
+            self._items.append(data)
         first = items[0] if items else b""
         return first if len(items) < 2 and type(first) is bytes else b"".join(items)

@@ -355,12 +355,9 @@ class MultipartReader(EventReader):
         # Not `next_event`, nor `receive` in `Part.__anext__`: a coroutine less for each chunk.
         if self._decoder.ready is NEED_DATA:
             await self.fetch()
-            # What `poll` would give before this, and gives now, at the cost of two calls each.
-            decoder = self._decoder
-            ready = decoder.ready
-            if type(ready) is PartData:
-                decoder.ready = NEED_DATA
-                return ready.data
+            data = self.take_data()
+            if data is not None:
+                return data
         while (event := self.poll()) is NEED_DATA:
             await self.fetch()
         if type(event) is PartData:

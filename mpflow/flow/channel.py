@@ -70,15 +70,15 @@ class Channel:
         """Put a piece in; True if there is room for another one, False if `wait` must be called."""
         if self._closed or self._error is not None:
             return True
+        pieces = self._pieces
+        if self._item is not None and not pieces.size:
+            self._item.set()  # else it is set: who finds nothing waits, and was woken by the first
         if len(data) > CHANNEL_SIZE:
             self._large, self._at = data, 0
+        elif pieces.size + len(data) > CHANNEL_SIZE:
+            self._blocks.append(pieces.swap(data))
         else:
-            pieces = self._pieces
-            if pieces.size + len(data) > CHANNEL_SIZE:
-                self._blocks.append(pieces.take())
             pieces.add(data)
-        if self._item is not None:
-            self._item.set()
         return len(self._blocks) < self.ahead and not self._large
 
     async def wait(self) -> None:

@@ -175,21 +175,23 @@ class Pump(Transaction):
                     await self._on_end()
                 if crew.full:
                     await self._wait_for_room()
-            elif type(event) is NeedData:
-                await self._fill()
-            elif type(event) is PartData:
-                record, data = self._lane, event.data
-                if record is None:
-                    await self._on_data(data)
-                else:
-                    # What `_on_data` does of such a part, without its calls: once a chunk.
-                    assert record.channel is not None
-                    record.size += len(data)
-                    if record.channel.put(data):
-                        self._passed += len(data)
+            elif type(event) is NeedData or type(event) is PartData:
+                data = event.data if type(event) is PartData else await self._fill()
+                while data is not None:
+                    record = self._lane
+                    if record is None:
+                        await self._on_data(data)
                     else:
-                        await self._wait_for(record)
-                        self._waited = True
+                        # What `_on_data` does of such a part, without its calls: once a chunk.
+                        assert record.channel is not None
+                        record.size += len(data)
+                        if record.channel.put(data):
+                            self._passed += len(data)
+                        else:
+                            await self._wait_for(record)
+                            self._waited = True
+                    # As long as all that is read is data, `poll` has nothing to say.
+                    data = None if type(event) is PartData else await self._fill()
             elif type(event) is PartBegin:
                 self._on_begin(event.head)
             elif type(event) is BodyEnd:
@@ -208,11 +210,12 @@ class Pump(Transaction):
         finally:
             blocked.pop((crew, None), None)  # unless it stalled
 
-    async def _fill(self) -> None:
-        """Read the source once. Before it everybody else gets a turn, but not behind a large piece.
+    async def _fill(self) -> bytes | None:
+        """Read the source once; what came, if that is data of the open part and no more.
 
-        More of its size will fill the channel, and wait: so there is one turn for as many as that
-        takes. Whatever comes in their place, the turn comes before the read after it.
+        Before it everybody else gets a turn, but not behind a large piece. More of its size will
+        fill the channel, and wait: so there is one turn for as many as that takes. Whatever comes
+        in their place, the turn comes before the read after it.
         """
         if self._waited:
             self._waited, self._shared = False, 0
@@ -225,7 +228,8 @@ class Pump(Transaction):
         if not self._aborting:
             timed = self._parent is None
             if timed:
-                self._watch_time()
+                if self._watching is None:
+                    self._watch_time()
                 self._watch.reading_since = self._watch.now()
             try:
                 await self._reader.fetch()
@@ -239,6 +243,7 @@ class Pump(Transaction):
             # A handler has failed: until it is decided which, nothing more is begun, and what the
             # source does says nothing.
             await sleep_forever()
+        return self._reader.take_data()
 
     @property
     def _ahead(self) -> int:
