@@ -35,12 +35,16 @@ class Pieces:
 
     def take(self) -> bytes:
         """All of it; none is left. A single piece comes out as the object that it was."""
-        return self.swap(b"")
-
-    def swap(self, data: bytes) -> bytes:
-        """All of it as `take` gives it, and `data` is there in its place."""
-        items, self._items, self.size = self._items, [], len(data)
-        if data:
-            self._items.append(data)
+        items, self._items, self.size = self._items, [], 0
         first = items[0] if items else b""
         return first if len(items) < 2 and type(first) is bytes else b"".join(items)
+
+    def swap(self, data: bytes) -> bytes:
+        """All of it, as `take` gives it; then `data`, of at least a byte, stands in its place."""
+        items = self._items
+        if len(items) == 1 and type(first := items[0]) is bytes:
+            items[0], self.size = data, len(data)
+            return first
+        whole = self.take()
+        self.add(data)
+        return whole

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Final
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from mpflow.flow.wake import Wake
 from mpflow.flow.watch import Watch
@@ -84,6 +85,10 @@ class Channel:
     async def wait(self) -> None:
         """Wait until no more than `CHANNEL_SIZE` bytes wait, or the receiver is gone."""
         self._full_at = self._watch.now()
+        if self.ahead > 1:
+            # A receiver that keeps up is about to take all: to look again after one turn costs
+            # half of being woken, for both then run in the same pass of the event loop.
+            await checkpoint()
         while self.is_behind and not self._closed:
             self._room = self._watch.wake()
             try:

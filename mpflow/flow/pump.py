@@ -38,6 +38,9 @@ from mpflow.wire.headers import Head
 
 __all__ = ["Pump"]
 
+_LARGE = CHANNEL_SIZE // 2
+"""Two pieces of more than these bytes do not go into one block of a channel."""
+
 
 class Pump(Transaction):
     """Reads the parts of one level and gives each to the handler of its route."""
@@ -175,23 +178,10 @@ class Pump(Transaction):
                     await self._on_end()
                 if crew.full:
                     await self._wait_for_room()
-            elif type(event) is NeedData or type(event) is PartData:
-                data = event.data if type(event) is PartData else await self._fill()
-                while data is not None:
-                    record = self._lane
-                    if record is None:
-                        await self._on_data(data)
-                    else:
-                        # What `_on_data` does of such a part, without its calls: once a chunk.
-                        assert record.channel is not None
-                        record.size += len(data)
-                        if record.channel.put(data):
-                            self._passed += len(data)
-                        else:
-                            await self._wait_for(record)
-                            self._waited = True
-                    # As long as all that is read is data, `poll` has nothing to say.
-                    data = None if type(event) is PartData else await self._fill()
+            elif type(event) is NeedData:
+                await self._fill()
+            elif type(event) is PartData:
+                await self._on_data(event.data)
             elif type(event) is PartBegin:
                 self._on_begin(event.head)
             elif type(event) is BodyEnd:
@@ -210,46 +200,64 @@ class Pump(Transaction):
         finally:
             blocked.pop((crew, None), None)  # unless it stalled
 
-    async def _fill(self) -> bytes | None:
-        """Read the source once; what came, if that is data of the open part and no more.
+    async def _fill(self) -> None:
+        """Read the source, and on while all that comes is data of the open part.
 
-        Before it everybody else gets a turn, but not behind a large piece. More of its size will
-        fill the channel, and wait: so there is one turn for as many as that takes. Whatever comes
-        in their place, the turn comes before the read after it.
+        Before each read everybody else gets a turn, but not behind a large piece. More of its size
+        will fill the channel, and wait: so there is one turn for as many as that takes. Whatever
+        comes in their place, the turn comes before the read after it.
+
+        A chunk of a large part passes here alone: no event is polled, and no call is made that can
+        be spared, for each is a hundredth of what the chunk costs.
         """
-        if self._waited:
-            self._waited, self._shared = False, 0
-        elif CHANNEL_SIZE // 2 < self._passed <= CHANNEL_SIZE and self._shared < self._ahead:
-            self._shared += 1
-        else:
-            await checkpoint()
-            self._shared = 0
-        self._passed = 0
-        if not self._aborting:
-            timed = self._parent is None
-            if timed:
-                if self._watching is None:
-                    self._watch_time()
-                self._watch.reading_since = self._watch.now()
-            try:
-                await self._reader.fetch()
-            except BaseException as error:
-                if not self._aborting or not is_of_source(error):
-                    raise
-            finally:
+        reader, watch, timed = self._reader, self._watch, self._parent is None
+        if timed:
+            self._watch_time()
+        while True:
+            if self._waited:
+                self._waited, self._shared = False, 0
+            elif _LARGE < self._passed <= CHANNEL_SIZE and self._shared < self._ahead:
+                self._shared += 1
+            else:
+                await checkpoint()
+                self._shared = 0
+            self._passed = 0
+            if not self._aborting:
                 if timed:
-                    self._watch.reading_since = None
-        if self._aborting:
-            # A handler has failed: until it is decided which, nothing more is begun, and what the
-            # source does says nothing.
-            await sleep_forever()
-        return self._reader.take_data()
+                    watch.reading_since = watch.now()
+                try:
+                    await reader.fetch()
+                except BaseException as error:
+                    if not self._aborting or not is_of_source(error):
+                        raise
+                finally:
+                    if timed:
+                        watch.reading_since = None
+            if self._aborting:
+                # A handler has failed: until it is decided which, nothing more is begun, and what
+                # the source does says nothing.
+                await sleep_forever()
+            data = reader.take_data()
+            if data is None:
+                return
+            record = self._lane
+            if record is None:
+                await self._on_data(data)
+                continue
+            # What `_on_data` does of such a part.
+            assert record.channel is not None
+            record.size += len(data)
+            if record.channel.put(data):
+                self._passed += len(data)
+            else:
+                await self._wait_for(record)
+                self._waited = True
 
     @property
     def _ahead(self) -> int:
         """Large pieces that fill the channel of the open part, beside one."""
-        channel = None if self._open is None else self._open.channel
-        return 1 if channel is None else channel.ahead
+        record = self._open
+        return 1 if record is None or record.channel is None else record.channel.ahead
 
     def _widen(self) -> None:
         """A route may allow its parts more than `max_part_bytes`: then the flow has to count."""
