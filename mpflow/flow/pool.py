@@ -11,8 +11,10 @@ import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine
+from inspect import CORO_CREATED, getcoroutinestate
 from operator import is_
 from typing import Any, Final
+from weakref import WeakSet
 
 import anyio
 import attrs
@@ -63,6 +65,9 @@ class Pool(ABC):
     _nested_bytes: int = attrs.field(default=0, init=False)
     _queued: dict[Record, anyio.Event] = attrs.field(factory=dict[Record, anyio.Event], init=False)
     _alive: int = attrs.field(default=0, init=False)  # tasks that have not ended
+    _spawned: WeakSet[Coroutine[Any, Any, None]] = attrs.field(
+        factory=WeakSet[Coroutine[Any, Any, None]], init=False
+    )
     # Whether a worker was woken or started, and has not looked yet.
     _coming: bool = attrs.field(default=False, init=False)
     _idle: list[anyio.Event] = attrs.field(factory=list[anyio.Event], init=False)
@@ -157,6 +162,7 @@ class Pool(ABC):
     async def join(self) -> None:
         """Let all tasks end, and wait for them. Handlers that wait must have been decided."""
         self.closing = True
+        await self._count_out()
         while self._alive:
             for event in self._idle:
                 event.set()
@@ -164,6 +170,21 @@ class Pool(ABC):
             await self._changed.wait()
         # On asyncio a task is gone one step after its last line.
         await cancel_shielded_checkpoint()
+
+    async def _count_out(self) -> None:
+        """Forget the tasks that were cancelled before they began.
+
+        Somebody who cancels all tasks of asyncio at once may do that: then no line of theirs runs.
+        Whatever has not begun two rounds after it was spawned never will.
+        """
+        waiting = [it for it in self._spawned if getcoroutinestate(it) == CORO_CREATED]
+        if waiting:
+            await cancel_shielded_checkpoint()
+            await cancel_shielded_checkpoint()
+        for coroutine in waiting:
+            if getcoroutinestate(coroutine) == CORO_CREATED:
+                coroutine.close()
+                self._ended()
 
     def drop_ready(self) -> list[Record]:
         """Forget what was not begun; what it was."""
@@ -265,9 +286,10 @@ class Pool(ABC):
         else:
             self._start(self._work())
 
-    def _start(self, coroutine: Any) -> None:
-        # Not in the context of the handler that happens to be running: no handler sees another's.
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._alive += 1
+        self._spawned.add(coroutine)
+        # Not in the context of the handler that happens to be running: no handler sees another's.
         self._context.copy().run(self.tasks.create_task, coroutine)
 
     def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -211,8 +211,6 @@ class Pump(Transaction):
         be spared, for each is a hundredth of what the chunk costs.
         """
         reader, watch, timed = self._reader, self._watch, self._parent is None
-        if timed:
-            self._watch_time()
         while True:
             if self._waited:
                 self._waited, self._shared = False, 0
@@ -224,6 +222,8 @@ class Pump(Transaction):
             self._passed = 0
             if not self._aborting:
                 if timed:
+                    if self._watching is None:
+                        self._watch_time()
                     watch.reading_since = watch.now()
                 try:
                     await reader.fetch()

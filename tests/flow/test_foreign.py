@@ -21,6 +21,7 @@ from tests.support import only_trio
 pytestmark = pytest.mark.anyio
 
 BODY = form(("a", b"1"), ("b", b"22"), ("c", b"333"))
+LONG = form(("a", b"1" * 200_000), ("b", b"22"), ("c", b"3" * 200_000))
 
 
 class TestForeignCancellation:
@@ -137,6 +138,36 @@ class TestForeignCancellation:
             await task
         assert task.cancelled()
         assert diary.rolled_back == ["a"]
+
+    @pytest.mark.parametrize("two_phases", [False, True])
+    @pytest.mark.parametrize("passes", range(1, 16))
+    async def test_tasks_that_are_cancelled_before_they_begin(
+        self, passes: int, *, two_phases: bool
+    ) -> None:
+        """Who cancels all tasks that there are may cancel some of which no line has run."""
+        diary = Diary()
+        router = Router()
+        router.add(diary if two_phases else read)
+        here = asyncio.all_tasks()
+        task = asyncio.create_task(router.dispatch(reader(LONG, size=65536)))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        others = asyncio.all_tasks() - here - {task}
+        for other in others:
+            other.cancel()
+        ended, _ = await asyncio.wait({task}, timeout=5)
+        assert ended
+        try:
+            results = task.result()
+        except CommitFailed:
+            assert diary.committed
+        except (HandlerCancelled, asyncio.CancelledError):
+            assert others
+            assert diary.committed == []
+        else:
+            assert len(results) == 3
+        diary.check()
+        assert asyncio.all_tasks() == here
 
 
 Backend: TypeAlias = tuple[str, dict[str, object]]
